@@ -1,0 +1,51 @@
+package schema
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"millrace/schema/schemapb"
+)
+
+// Gap is a stretch of trade ids, First to Last, that is known to be missing, or
+// was until Filled (0 while it is open). After and Before are the times of the
+// trades on either side. All times come from the log.
+type Gap struct {
+	First, Last   int64
+	After, Before Time
+	Found, Filled Time
+	Reason        string
+}
+
+// GapSet is all of a symbol's gaps. Of two sets the newer is the one with the
+// higher Applied (how many ids the symbol has applied), then the higher Opened
+// (how many gaps were ever opened).
+type GapSet struct {
+	Symbol          string
+	Applied, Opened int64
+	Gaps            []Gap
+}
+
+// AppendGapSet writes the value of a record on `gaps`.
+func AppendGapSet(dst []byte, g *GapSet) ([]byte, error) {
+	pb := &schemapb.GapSet{Symbol: g.Symbol, Applied: g.Applied, Opened: g.Opened}
+	for _, x := range g.Gaps {
+		pb.Gaps = append(pb.Gaps, &schemapb.Gap{FirstMissingId: x.First, LastMissingId: x.Last, AfterTime: int64(x.After),
+			BeforeTime: int64(x.Before), FoundAt: int64(x.Found), FilledAt: int64(x.Filled), Reason: x.Reason})
+	}
+	return proto.MarshalOptions{Deterministic: true}.MarshalAppend(dst, pb)
+}
+
+// DecodeGapSet reads the value of a record on `gaps`.
+func DecodeGapSet(value []byte) (GapSet, error) {
+	var pb schemapb.GapSet
+	if err := proto.Unmarshal(value, &pb); err != nil {
+		return GapSet{}, fmt.Errorf("not a gap set: %w", err)
+	}
+	g := GapSet{Symbol: pb.Symbol, Applied: pb.Applied, Opened: pb.Opened}
+	for _, x := range pb.Gaps {
+		g.Gaps = append(g.Gaps, Gap{x.FirstMissingId, x.LastMissingId, Time(x.AfterTime), Time(x.BeforeTime), Time(x.FoundAt), Time(x.FilledAt), x.Reason})
+	}
+	return g, nil
+}
