@@ -24,7 +24,7 @@ func produce(t *testing.T, brokers, topic, value string) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	record := &kgo.Record{Topic: topic, Value: []byte(value)}
+	record := &kgo.Record{Topic: topic, Key: []byte("BTCUSDT"), Value: []byte(value)}
 	if err := client.ProduceSync(deadline(t), record).FirstErr(); err != nil {
 		t.Fatalf("produce to %s at %s: %v", topic, brokers, err)
 	}
@@ -51,6 +51,7 @@ func consume(t *testing.T, brokers, topic string, n int) []string {
 
 // A record that the broker acknowledged is there after a kill, on the same port.
 func TestKafkaKeepsARecordOverAKill(t *testing.T) {
+	t.Parallel()
 	began := time.Now()
 	kafka := testenv.StartKafka(t)
 	t.Logf("started in %v", time.Since(began))

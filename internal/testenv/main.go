@@ -19,6 +19,9 @@ const leakTimeout = 10 * time.Second
 // stops the shared servers and, if all tests passed, fails the package when a
 // goroutine is left. more are leaks to accept; give each its reason.
 func Main(m *testing.M, more ...goleak.Option) int {
+	if code, ran := runChild(); ran {
+		return code
+	}
 	shared.Lock()
 	shared.byMain = true
 	shared.Unlock()

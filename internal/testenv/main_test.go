@@ -1,10 +1,26 @@
-package testenv_test
+package testenv
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"testing"
-
-	"millrace/internal/testenv"
 )
 
-func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
+// parentVariable makes the test binary a parent that TestAServerDiesWithItsTest
+// kills.
+const parentVariable = "MILLRACE_TESTENV_PARENT"
+
+func TestMain(m *testing.M) {
+	if log := os.Getenv(parentVariable); log != "" {
+		p, err := startProcess(exec.Command("sleep", "600"), log)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println(p.cmd.Process.Pid)
+		<-p.done
+		os.Exit(1)
+	}
+	os.Exit(Main(m))
+}

@@ -38,6 +38,7 @@ func openMySQL(t *testing.T, address string) *sql.DB {
 
 // A committed row is there after a kill, on the same port.
 func TestMariaDBKeepsARowOverAKill(t *testing.T) {
+	t.Parallel()
 	began := time.Now()
 	maria := testenv.StartMariaDB(t)
 	t.Logf("started in %v", time.Since(began))

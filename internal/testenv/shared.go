@@ -75,16 +75,24 @@ func SharedMariaDB(tb testing.TB) *MariaDB {
 
 func share[T any](tb testing.TB, o *once[T], make func() (T, error)) T {
 	tb.Helper()
+	needMain(tb)
 	shared.Lock()
 	defer shared.Unlock()
-	if !shared.byMain {
-		tb.Fatal("a shared server needs: func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }")
-	}
 	value, err := o.get(make)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return value
+}
+
+// needMain fails a test of a package that has not called Main.
+func needMain(tb testing.TB) {
+	tb.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if !shared.byMain {
+		tb.Fatal("this package needs: func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }")
+	}
 }
 
 // stopShared ends the shared servers and removes their folders.

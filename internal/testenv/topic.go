@@ -15,10 +15,10 @@ import (
 const requestTimeout = 30 * time.Second
 
 // NewTopic makes a topic that no other test has and returns its name. brokers
-// is a Kafka or a Fake; configs are topic settings or nil.
+// is that of a Kafka or a Fake; configs are topic settings or nil.
 func NewTopic(tb testing.TB, brokers string, partitions int32, configs map[string]string) string {
 	tb.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...))
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers))
 	if err != nil {
 		tb.Fatalf("new topic: %v", err)
 	}
