@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -81,14 +80,11 @@ func AppendCandle(dst []byte, c *Candle) []byte {
 func DecodeCandle(value []byte) (Candle, error) {
 	var pb schemapb.Candle
 	if err := proto.Unmarshal(value, &pb); err != nil {
-		return Candle{}, fmt.Errorf("%w: %v", ErrCandle, err)
+		return Candle{}, fmt.Errorf("%w: %w", ErrCandle, err)
 	}
 	p, err := ParsePeriod(pb.Period)
 	if err == nil {
 		err = ValidateSymbol(pb.Symbol)
-	}
-	if err == nil && (pb.Version < 0 || pb.Status < 0 || pb.Status > 3 || Version(pb.Version).Status() != Status(pb.Status)) {
-		err = fmt.Errorf("version %d with status %d", pb.Version, pb.Status)
 	}
 	c := Candle{
 		Symbol: pb.Symbol, Period: p, Start: FromMillis(pb.StartMs),
@@ -112,10 +108,40 @@ func DecodeCandle(value []byte) (Candle, error) {
 			*f.to, err = ParseSum([]byte(f.text))
 		}
 	}
+	if err == nil && (pb.Status < 0 || pb.Status > 3) {
+		err = fmt.Errorf("status %d", pb.Status)
+	}
+	if err == nil {
+		err = c.validate()
+	}
 	if err != nil {
 		return Candle{}, fmt.Errorf("%w: %w", ErrCandle, err)
 	}
 	return c, nil
+}
+
+// validate checks that the fields agree with one another, as those of every
+// candle do that a window has published.
+func (c *Candle) validate() error {
+	v := c.Version
+	switch {
+	// Weeks and windows of 3d can start some days before the epoch.
+	case c.Start < -7*Day || c.Start > 1<<53 || c.Period != P3d && Calendar{}.Start(c.Period, c.Start) != c.Start:
+		return fmt.Errorf("start %d µs of a window of %v", int64(c.Start), c.Period)
+	case v < 0 || v.Status() != c.Status || v.HasTrades() != (c.Trades > 0) || c.Trades > 0 && v.N() != c.Trades:
+		return fmt.Errorf("version %d with %d trades and status %v", v, c.Trades, c.Status)
+	case c.Trades == 0 && (c.First != -1 || c.Last != -1 || c.Missing != 0):
+		return fmt.Errorf("ids %d to %d, %d missing, without trades", c.First, c.Last, c.Missing)
+	case c.Trades < 0 || c.Trades > 0 && (c.First < 0 || c.Last > MaxVersionN || c.Last-c.First < c.Trades-1):
+		return fmt.Errorf("ids %d to %d with %d trades", c.First, c.Last, c.Trades)
+	case c.Trades > 0 && (c.Missing < 0 || c.Missing > c.Last-c.First+1-c.Trades):
+		return fmt.Errorf("%d missing of the ids %d to %d with %d trades", c.Missing, c.First, c.Last, c.Trades)
+	case c.Low.Cmp(c.Open) > 0 || c.Low.Cmp(c.Close) > 0 || c.High.Cmp(c.Open) < 0 || c.High.Cmp(c.Close) < 0:
+		return fmt.Errorf("open %v high %v low %v close %v", c.Open, c.High, c.Low, c.Close)
+	case c.TakerVolume.Cmp(c.Volume) > 0 || c.TakerQuote.Cmp(c.Quote) > 0:
+		return fmt.Errorf("taker-buy volume %v of %v, quote %v of %v", c.TakerVolume, c.Volume, c.TakerQuote, c.Quote)
+	}
+	return nil
 }
 
 // AppendJSON writes c as one JSON object whose fields carry the names of the
@@ -140,7 +166,7 @@ func (c *Candle) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `","period":"`...)
 	dst = append(dst, c.Period.String()...)
 	dst = append(dst, `","start_time":"`...)
-	dst = c.Start.Std().AppendFormat(dst, time.RFC3339)
+	dst = c.Start.Std().AppendFormat(dst, "2006-01-02T15:04:05.999Z07:00")
 	dst = append(dst, '"')
 	dec("open", c.Open)
 	dec("high", c.High)

@@ -43,8 +43,22 @@ func DecodeGapSet(value []byte) (GapSet, error) {
 	if err := proto.Unmarshal(value, &pb); err != nil {
 		return GapSet{}, fmt.Errorf("not a gap set: %w", err)
 	}
+	if err := ValidateSymbol(pb.Symbol); err != nil {
+		return GapSet{}, fmt.Errorf("not a gap set: %w", err)
+	}
+	if pb.Applied < 0 || pb.Opened < 0 {
+		return GapSet{}, fmt.Errorf("not a gap set: %s has applied %d ids and opened %d gaps", pb.Symbol, pb.Applied, pb.Opened)
+	}
 	g := GapSet{Symbol: pb.Symbol, Applied: pb.Applied, Opened: pb.Opened}
 	for _, x := range pb.Gaps {
+		if x.FirstMissingId < 0 || x.LastMissingId < x.FirstMissingId || x.LastMissingId > MaxVersionN {
+			return GapSet{}, fmt.Errorf("not a gap set: %s lacks ids %d to %d", pb.Symbol, x.FirstMissingId, x.LastMissingId)
+		}
+		for _, t := range [...]int64{x.AfterTime, x.BeforeTime, x.FoundAt, x.FilledAt} {
+			if !Time(t).plausible() {
+				return GapSet{}, fmt.Errorf("not a gap set: time %d of %s", t, pb.Symbol)
+			}
+		}
 		g.Gaps = append(g.Gaps, Gap{x.FirstMissingId, x.LastMissingId, Time(x.AfterTime), Time(x.BeforeTime), Time(x.FoundAt), Time(x.FilledAt), x.Reason})
 	}
 	return g, nil

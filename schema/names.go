@@ -87,6 +87,17 @@ func ValidateSymbol(s string) error {
 	return nil
 }
 
+// plainSymbol reports whether s is a valid symbol of graphic ASCII, as nearly
+// all are. It spares the way of a tick the look at runes.
+func plainSymbol(s []byte) bool {
+	for _, c := range s {
+		if c <= ' ' || c >= 0x7f || c == '|' {
+			return false
+		}
+	}
+	return len(s) > 0 && len(s) <= MaxSymbol
+}
+
 // Partition gives the partition of a symbol's records, on ticks and on candles
 // alike: Kafka's own rule for the key (murmur2), so that any client agrees.
 func Partition[T string | []byte](symbol T, partitions int32) int32 {
@@ -152,7 +163,8 @@ func Token(symbol string) string {
 	return b.String()
 }
 
-// ParseToken is the way back from Token.
+// ParseToken is the way back from Token. It takes only what Token writes: one
+// symbol has one token.
 func ParseToken(token string) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(token); i++ {
@@ -170,7 +182,14 @@ func ParseToken(token string) (string, error) {
 		b.WriteByte(byte(c))
 		i += 2
 	}
-	return b.String(), nil
+	symbol := b.String()
+	if err := ValidateSymbol(symbol); err != nil {
+		return "", err
+	}
+	if Token(symbol) != token {
+		return "", fmt.Errorf("%w: %q is not the token of %q", ErrSymbol, token, symbol)
+	}
+	return symbol, nil
 }
 
 // Subject gives the NATS subject that carries every update of a series.

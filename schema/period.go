@@ -71,10 +71,23 @@ func (p Period) FileName() string {
 	return p.String()
 }
 
+// Nests reports whether every window of the larger period is made of whole
+// windows of p, so that its figures can be merged from theirs. 3m and 5m do not
+// nest, nor do weeks in a month.
+func (p Period) Nests(larger Period) bool {
+	switch {
+	case p == larger:
+		return true
+	case larger == P1M:
+		return p <= P1d
+	}
+	return p < larger && periodUnits[larger]%periodUnits[p] == 0
+}
+
 // Calendar aligns windows. Windows start at UTC midnight or at a multiple of
 // their length from it, weeks on Mondays, months on their first day.
 type Calendar struct {
-	// ThreeDay is any moment at which a window of 3d starts. Binance documents
+	// ThreeDay is any midnight at which a window of 3d starts. Binance documents
 	// none, so it is a setting; zero counts from the epoch.
 	ThreeDay Time
 }

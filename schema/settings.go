@@ -15,7 +15,7 @@ type Settings struct {
 	Revision     uint32 // rises with each change
 	Partitions   int32
 	Periods      []Period // the smallest first, no doubles
-	ThreeDay     Time     // a moment at which a window of 3d starts
+	ThreeDay     Time     // a midnight at which a window of 3d starts
 	EmptySeconds bool     // publish windows of 1s without trades
 	FutureBound  Time     // a time further after its append time is refused
 	AliveBound   Time     // an ingestor further behind the newest isn't waited for
@@ -25,7 +25,7 @@ type Settings struct {
 	Arithmetic   uint32   // 1: sums exact in 128 bits
 }
 
-// DefaultPeriods are those of a new log.
+// defaultPeriods are those of a new log.
 var defaultPeriods = [...]Period{P1s, P1m, P5m, P15m, P1h, P4h, P1d}
 
 // EnsureDefaults fills what is not set.
@@ -35,6 +35,7 @@ func (s *Settings) EnsureDefaults() {
 	if len(s.Periods) == 0 {
 		s.Periods = slices.Clone(defaultPeriods[:])
 	}
+	s.Periods = slices.Clone(s.Periods) // copies of a Settings share it
 	slices.Sort(s.Periods)
 	s.Periods = slices.Compact(s.Periods)
 	setDefault(&s.FutureBound, 10*Second) // design: a trade or mark from the future poisons time
@@ -63,6 +64,13 @@ func (s *Settings) Validate() error {
 		if !p.Valid() || i > 0 && s.Periods[i-1] == p {
 			return fmt.Errorf("periods: %v is unknown or named twice", p)
 		}
+		// Trades are counted in the smallest period, the larger ones merged of it.
+		if !s.Periods[0].Nests(p) {
+			return fmt.Errorf("periods: %v is not made of whole windows of %v, the smallest; add one that divides both, like 1m", p, s.Periods[0])
+		}
+	}
+	if !s.ThreeDay.plausible() || s.ThreeDay%Day != 0 {
+		return fmt.Errorf("three-day anchor: %v is not a midnight, UTC", s.ThreeDay)
 	}
 	if s.Arithmetic != 1 {
 		return fmt.Errorf("arithmetic: this program knows 1, the log wants %d", s.Arithmetic)
@@ -131,12 +139,12 @@ func (s *Settings) fromProto(pb *schemapb.Settings) error {
 	for _, name := range pb.Periods {
 		p, err := ParsePeriod(name)
 		if err != nil {
-			return fmt.Errorf("%w: settings: %w", ErrTick, err)
+			return fmt.Errorf("settings: %w", err)
 		}
 		s.Periods = append(s.Periods, p)
 	}
 	if err := s.Validate(); err != nil {
-		return fmt.Errorf("%w: settings: %w", ErrTick, err)
+		return fmt.Errorf("settings: %w", err)
 	}
 	return nil
 }

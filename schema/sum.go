@@ -37,11 +37,29 @@ func SumOf(d Decimal) Sum { return Sum{Lo: uint64(d.Mantissa), Scale: d.Scale} }
 func Product(price, qty Decimal) (_ Sum, ok bool) {
 	hi, lo := bits.Mul64(uint64(price.Mantissa), uint64(qty.Mantissa))
 	s := Sum{hi, lo, price.Scale + qty.Scale}
+	if s.tooLarge() { // zeros must never be the reason for a refusal
+		s = s.Canonical()
+	}
 	return s, !s.tooLarge()
 }
 
-// Add gives s + t at the larger of the two scales. ok is false on overflow.
+// Add gives s + t. ok is false if the shortest form of the sum overflows: zeros
+// of the fraction are never the reason for a refusal.
 func (s Sum) Add(t Sum) (_ Sum, ok bool) {
+	if r, ok := s.add(t); ok {
+		return r, true
+	}
+	r, ok := s.Canonical().add(t.Canonical())
+	if !ok {
+		r = r.Canonical()
+		ok = r != Sum{} && !r.tooLarge()
+	}
+	return r, ok
+}
+
+// add is Add at the larger of the two scales. Where not even 128 bits hold the
+// sum it gives the zero Sum.
+func (s Sum) add(t Sum) (_ Sum, ok bool) {
 	if s.Scale != t.Scale {
 		if s, t, ok = align(s, t); !ok {
 			return Sum{}, false
@@ -49,24 +67,19 @@ func (s Sum) Add(t Sum) (_ Sum, ok bool) {
 	}
 	lo, c := bits.Add64(s.Lo, t.Lo, 0)
 	hi, c := bits.Add64(s.Hi, t.Hi, c)
+	if c != 0 {
+		return Sum{}, false
+	}
 	r := Sum{hi, lo, s.Scale}
-	return r, c == 0 && !r.tooLarge()
+	return r, !r.tooLarge()
 }
 
-// align brings both to the larger scale, or, where that overflows, to their
-// canonical forms first: zeros must never be the reason for a refusal.
-func align(s, t Sum) (Sum, Sum, bool) {
-	a, b := s, t
-	for range 2 {
-		sc := max(a.Scale, b.Scale)
-		x, okx := a.up(sc)
-		y, oky := b.up(sc)
-		if okx && oky {
-			return x, y, true
-		}
-		a, b = s.Canonical(), t.Canonical()
-	}
-	return Sum{}, Sum{}, false
+// align brings both to the larger scale; ok is false where 128 bits are too few.
+func align(s, t Sum) (_, _ Sum, ok bool) {
+	scale := max(s.Scale, t.Scale)
+	s, ok1 := s.up(scale)
+	t, ok2 := t.up(scale)
+	return s, t, ok1 && ok2
 }
 
 // up scales s up to scale (never down).

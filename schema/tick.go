@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -96,7 +97,7 @@ type Repair struct {
 // use. Errors wrap ErrTick.
 func (t *Tick) Decode(value []byte) error {
 	num, typ, n := protowire.ConsumeTag(value)
-	if n < 0 || typ != protowire.BytesType || num < 1 || Kind(num) > KindRepair {
+	if n < 0 || typ != protowire.BytesType || num > protowire.Number(KindRepair) {
 		return fmt.Errorf("%w: unknown body (field %d)", ErrTick, num)
 	}
 	body, m := protowire.ConsumeBytes(value[n:])
@@ -113,41 +114,41 @@ func (t *Tick) Decode(value []byte) error {
 func (t *Tick) decodeControl(value []byte) error {
 	var pb schemapb.Tick
 	if err := proto.Unmarshal(value, &pb); err != nil {
-		return fmt.Errorf("%w: %v", ErrTick, err)
+		return fmt.Errorf("%w: %w", ErrTick, err)
 	}
-	symbol := ""
+	var err error
 	switch b := pb.Body.(type) {
 	case *schemapb.Tick_Mark:
 		t.Mark = Mark{b.Mark.Ingestor, Time(b.Mark.W), b.Mark.Excepted}
-		return checkIngestor(t.Mark.Ingestor)
+		err = cmp.Or(checkIngestor(t.Mark.Ingestor), checkTime(t.Mark.W))
+		for _, s := range t.Mark.Excepted {
+			err = cmp.Or(err, ValidateSymbol(s))
+		}
 	case *schemapb.Tick_Settings:
-		return t.Settings.fromProto(b.Settings)
+		err = t.Settings.fromProto(b.Settings)
 	case *schemapb.Tick_Anchor:
 		a := b.Anchor
 		t.Anchor = Anchor{a.Symbol, a.Id, Time(a.Time), Decimal{a.Price, uint8(a.PriceScale)}, a.HasPrice}
-		if a.HasPrice && (a.PriceScale > MaxScale || a.Price <= 0) || a.Id < -1 || a.Id > MaxVersionN {
-			return fmt.Errorf("%w: anchor %d of %q is out of bounds", ErrTick, a.Id, a.Symbol)
+		if !a.HasPrice {
+			t.Anchor.Price = Decimal{}
 		}
-		symbol = a.Symbol
+		err = cmp.Or(checkAnchor(a), checkTime(t.Anchor.Time), ValidateSymbol(a.Symbol))
 	case *schemapb.Tick_Watch:
 		w := b.Watch
 		t.Watch = Watch{w.Symbol, w.Ingestor, w.On, Time(w.From), w.Status}
-		if err := checkIngestor(w.Ingestor); err != nil {
-			return err
-		}
-		symbol = w.Symbol
+		err = cmp.Or(checkIngestor(w.Ingestor), checkTime(t.Watch.From), ValidateSymbol(w.Symbol))
 	case *schemapb.Tick_Seal:
 		t.Seal = Seal{b.Seal.Symbol, Time(b.Seal.Before)}
-		symbol = b.Seal.Symbol
+		err = cmp.Or(checkTime(t.Seal.Before), ValidateSymbol(t.Seal.Symbol))
 	case *schemapb.Tick_NewSeries:
-		t.NewSeries = NewSeries{b.NewSeries.Symbol, uint8(min(b.NewSeries.Era, MaxEra))}
-		symbol = b.NewSeries.Symbol
+		t.NewSeries = NewSeries{b.NewSeries.Symbol, uint8(b.NewSeries.Era)}
+		err = cmp.Or(checkEra(b.NewSeries.Era), ValidateSymbol(t.NewSeries.Symbol))
 	case *schemapb.Tick_Repair:
 		r := b.Repair
-		t.Repair = Repair{r.Symbol, uint8(min(r.Era, MaxEra)), Time(r.From), Time(r.To)}
-		symbol = r.Symbol
+		t.Repair = Repair{r.Symbol, uint8(r.Era), Time(r.From), Time(r.To)}
+		err = cmp.Or(checkEra(r.Era), checkTime(t.Repair.From), checkTime(t.Repair.To), ValidateSymbol(r.Symbol))
 	}
-	if err := ValidateSymbol(symbol); err != nil {
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrTick, err)
 	}
 	return nil
@@ -155,7 +156,28 @@ func (t *Tick) decodeControl(value []byte) error {
 
 func checkIngestor(id string) error {
 	if id == "" || len(id) > MaxSymbol {
-		return fmt.Errorf("%w: ingestor id of %d bytes", ErrTick, len(id))
+		return fmt.Errorf("ingestor id of %d bytes", len(id))
+	}
+	return nil
+}
+
+func checkAnchor(a *schemapb.Anchor) error {
+	if a.Id < -1 || a.Id > MaxVersionN || a.HasPrice && (a.PriceScale > MaxScale || a.Price <= 0) {
+		return fmt.Errorf("anchor %d of %q is out of bounds", a.Id, a.Symbol)
+	}
+	return nil
+}
+
+func checkTime(t Time) error {
+	if !t.plausible() {
+		return fmt.Errorf("time %d µs", int64(t))
+	}
+	return nil
+}
+
+func checkEra(era uint32) error {
+	if era > MaxEra {
+		return fmt.Errorf("era %d, the last is %d", era, MaxEra)
 	}
 	return nil
 }

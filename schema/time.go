@@ -21,8 +21,16 @@ const (
 	MaxTime Time = 1 << 62
 )
 
-// FromMillis makes a Time of milliseconds since the epoch.
-func FromMillis(ms int64) Time { return Time(ms) * Millisecond }
+// plausible reports whether t, read from outside, lies within MinTime and
+// MaxTime. The difference of such a time and that of a trade never overflows.
+func (t Time) plausible() bool { return t >= MinTime && t <= MaxTime }
+
+// FromMillis makes a Time of milliseconds since the epoch. What lies beyond
+// MinTime and MaxTime becomes them, so that no wrong input wraps into a right
+// time.
+func FromMillis(ms int64) Time {
+	return Time(min(max(ms, int64(MinTime/Millisecond)), int64(MaxTime/Millisecond))) * Millisecond
+}
 
 // FromStd makes a Time of t.
 func FromStd(t time.Time) Time { return Time(t.UnixMicro()) }

@@ -27,18 +27,21 @@ func (t *Trade) Count() int64 { return t.Last - t.ID + 1 }
 var ErrTrade = errors.New("not a valid trade")
 
 // Validate checks what no later step checks again: ids that fit a Version,
-// a time that is a plausible one, positive price and quantity.
+// a time that is a plausible one, positive price and quantity (those of a void
+// id may be 0).
 func (t *Trade) Validate() error {
+	minMantissa := int64(1)
+	if t.Void {
+		minMantissa = 0
+	}
 	switch {
 	case t.ID < 0 || t.Last < t.ID || t.Last > MaxVersionN:
 		return fmt.Errorf("%w: ids %d to %d", ErrTrade, t.ID, t.Last)
 	case t.Time <= 0 || t.Time > 1<<53:
 		return fmt.Errorf("%w: time %d µs of trade %d", ErrTrade, int64(t.Time), t.ID)
-	case t.Void:
-		return nil
-	case t.Price.Mantissa <= 0 || t.Price.Scale > MaxScale:
+	case t.Price.Mantissa < minMantissa || t.Price.Scale > MaxScale:
 		return fmt.Errorf("%w: price %d × 10^-%d of trade %d", ErrTrade, t.Price.Mantissa, t.Price.Scale, t.ID)
-	case t.Qty.Mantissa <= 0 || t.Qty.Scale > MaxScale:
+	case t.Qty.Mantissa < minMantissa || t.Qty.Scale > MaxScale:
 		return fmt.Errorf("%w: quantity %d × 10^-%d of trade %d", ErrTrade, t.Qty.Mantissa, t.Qty.Scale, t.ID)
 	}
 	return nil

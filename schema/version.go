@@ -49,7 +49,9 @@ func ParseStatus(s string) (Status, error) {
 //	+--+----------+--+------------------------------------+--------+
 //
 // T is 1 if the window has trades; n is the number of its trades or, for an
-// empty window, the id of the last trade before it.
+// empty window, the id of the last trade before it. The decoders let through
+// only what fits: eras to MaxEra, ids from 0 to MaxVersionN. (An empty window
+// before the trade with id 0 has no price and is never published.)
 type Version int64
 
 const (
