@@ -19,11 +19,18 @@ func quo(s, t Sum, scale uint8) (Sum, bool) {
 	case 0:
 		q.Add(q, new(big.Int).And(q, big.NewInt(1)))
 	}
+	ten := big.NewInt(10)
+	for scale > 0 && q.BitLen() > 128 { // zeros must never be the reason for a refusal
+		if q.QuoRem(q, ten, rem); rem.Sign() != 0 {
+			return Sum{}, false
+		}
+		scale--
+	}
 	if q.BitLen() > 128 {
 		return Sum{}, false
 	}
-	r := Sum{Lo: new(big.Int).And(q, new(big.Int).SetUint64(1<<64-1)).Uint64(), Hi: q.Rsh(q, 64).Uint64(), Scale: scale}
-	return r.Canonical(), !r.tooLarge()
+	r := Sum{Lo: new(big.Int).And(q, new(big.Int).SetUint64(1<<64-1)).Uint64(), Hi: q.Rsh(q, 64).Uint64(), Scale: scale}.Canonical()
+	return r, !r.tooLarge()
 }
 
 func (s Sum) big() *big.Int {
