@@ -1,0 +1,33 @@
+package kafka
+
+import (
+	"fmt"
+
+	"millrace/schema"
+)
+
+// TopicID is Kafka's id of one life of a topic: one that is deleted and made
+// anew has the name and another id.
+type TopicID [16]byte
+
+// Lineage is one life of the topics.
+type Lineage struct {
+	Partitions                 int32
+	Ticks, Candles, Dead, Gaps TopicID
+	// Settings are those with which the log of `ticks` begins. Known is false
+	// if retention has taken them from every partition; they are then those
+	// that were handed to Ensure.
+	Settings schema.Settings
+	Known    bool
+
+	topic string // the name of `ticks`
+}
+
+// Check refuses settings that differ from the log's. To compare only what a
+// user has set, start from a copy of l.Settings and put those in.
+func (l *Lineage) Check(want schema.Settings) error {
+	if d := want.Diff(&l.Settings); d != "" {
+		return fmt.Errorf("topic %s was begun with other settings: %s; run with the log's, or name another topic", l.topic, d)
+	}
+	return nil
+}

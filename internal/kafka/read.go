@@ -1,0 +1,148 @@
+package kafka
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// readBytes is what Read asks for: one batch comes whole however large it is.
+const readBytes = 1 << 20
+
+// Hash tells one record from another at the same offset: it is over key and
+// value, each led by its length. Beside Record.LeaderEpoch it is how a log that
+// changed under us is noticed. It is stored: its form must not change.
+func Hash(rec *kgo.Record) uint64 {
+	var d xxhash.Digest
+	d.Reset()
+	var n [8]byte
+	binary.LittleEndian.PutUint64(n[:], uint64(len(rec.Key)))
+	d.Write(n[:])
+	d.Write(rec.Key)
+	binary.LittleEndian.PutUint64(n[:], uint64(len(rec.Value)))
+	d.Write(n[:])
+	d.Write(rec.Value)
+	return d.Sum64()
+}
+
+// ErrOffset reports an offset that the partition does not have: retention has
+// taken it, or the log has become shorter.
+var ErrOffset = errors.New("offset is not in the log")
+
+// Read gets the first record at or after offset by a request of its own: no
+// consumer of the client's is touched. It is nil if there is none yet.
+// Errors wrap ErrOffset where the log does not have the offset.
+func Read(ctx context.Context, client *kgo.Client, topic string, id TopicID, partition int32, offset int64) (*kgo.Record, error) {
+	var rec *kgo.Record
+	err := retry(ctx, func() (err error) {
+		rec, err = read(ctx, client, topic, id, partition, offset)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("kafka: read %s/%d at %d: %w", topic, partition, offset, err)
+	}
+	return rec, nil
+}
+
+func read(ctx context.Context, client *kgo.Client, topic string, id TopicID, partition int32, offset int64) (*kgo.Record, error) {
+	leader, epoch, err := leaderOf(ctx, client, topic, partition)
+	if err != nil {
+		return nil, err
+	}
+	part := kmsg.NewFetchRequestTopicPartition()
+	part.Partition, part.FetchOffset, part.PartitionMaxBytes = partition, offset, readBytes
+	part.CurrentLeaderEpoch = epoch
+	top := kmsg.NewFetchRequestTopic()
+	top.Topic, top.TopicID, top.Partitions = topic, id, []kmsg.FetchRequestTopicPartition{part}
+	req := kmsg.NewPtrFetchRequest()
+	req.MinBytes, req.MaxBytes, req.SessionEpoch = 0, readBytes, -1
+	req.Topics = []kmsg.FetchRequestTopic{top}
+	resp, err := client.Broker(int(leader)).RetriableRequest(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	answer := resp.(*kmsg.FetchResponse)
+	if err := kerr.ErrorForCode(answer.ErrorCode); err != nil {
+		return nil, err
+	}
+	if len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1 {
+		return nil, errors.New("the broker answered for another partition")
+	}
+	p := &answer.Topics[0].Partitions[0]
+	if p.ErrorCode == kerr.OffsetOutOfRange.Code {
+		return nil, fmt.Errorf("%w: it has %d to %d", ErrOffset, p.LogStartOffset, p.HighWatermark)
+	}
+	got, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Offset: offset, Topic: topic, Partition: partition}, p, kgo.DefaultDecompressor(), nil)
+	if got.Err != nil {
+		return nil, got.Err
+	}
+	if len(got.Records) == 0 {
+		return nil, nil
+	}
+	return got.Records[0], nil
+}
+
+// leaderOf asks who leads a partition now; the client's own knowledge may be
+// older than a topic that was just made.
+func leaderOf(ctx context.Context, client *kgo.Client, topic string, partition int32) (leader, epoch int32, err error) {
+	t := kmsg.NewMetadataRequestTopic()
+	t.Topic = kmsg.StringPtr(topic)
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{t}
+	answer, err := req.RequestWith(ctx, client)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, t := range answer.Topics {
+		if t.Topic == nil || *t.Topic != topic {
+			continue
+		}
+		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+			return 0, 0, err
+		}
+		for _, p := range t.Partitions {
+			if p.Partition == partition {
+				return p.Leader, p.LeaderEpoch, kerr.ErrorForCode(p.ErrorCode)
+			}
+		}
+	}
+	return 0, 0, kerr.UnknownTopicOrPartition
+}
+
+// retryFor bounds how long a request is made again while the cluster is
+// between two leaders or has not heard of a new topic yet.
+const retryFor = 10 * time.Second
+
+// retry runs f until it succeeds or fails for a reason that does not pass.
+func retry(ctx context.Context, f func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, retryFor)
+	defer cancel()
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := f()
+		if err == nil || !kerr.IsRetriable(err) {
+			return err
+		}
+		if !pause(ctx, wait) {
+			return err
+		}
+	}
+}
+
+// pause waits, or says false when ctx ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
