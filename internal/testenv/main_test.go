@@ -14,11 +14,13 @@ const parentVariable = "MILLRACE_TESTENV_PARENT"
 func TestMain(m *testing.M) {
 	if log := os.Getenv(parentVariable); log != "" {
 		p, err := startProcess(exec.Command("sleep", "600"), log)
+		if err == nil {
+			_, err = fmt.Fprintln(os.Stdout, p.cmd.Process.Pid)
+		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		fmt.Println(p.cmd.Process.Pid)
 		<-p.done
 		os.Exit(1)
 	}

@@ -1,0 +1,59 @@
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-mysql lint generate bench fuzz clean
+
+GO ?= go
+TOOL = $(GO) tool -modfile=internal/tools/go.mod
+# Bounds one package; the slowest start Kafka a few times, about 5 s each.
+TIMEOUT ?= 20m
+BENCH ?= .
+COUNT ?= 6
+FUZZTIME ?= 10s
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' Makefile
+
+run: ## run everything in one process, with nothing installed
+	$(GO) run ./cmd/millrace dev
+
+build: ## build bin/millrace
+	$(GO) build -trimpath -o bin/millrace ./cmd/millrace
+
+test: ## install what is missing (as root), vet, lint and test with the race detector
+	@internal/testenv/install.sh
+	@$(GO) run -buildvcs=false ./internal/testenv/fetch
+	$(GO) vet ./...
+	@$(MAKE) --no-print-directory lint
+	$(GO) test -race -shuffle=on -timeout=$(TIMEOUT) ./...
+
+test-mysql: ## run the SQL sinks' tests on MySQL 9.7 too (needs root)
+	internal/testenv/mysql97.sh $(GO) test -count=1 -timeout=$(TIMEOUT) ./processor/sink/...
+
+lint: ## check the rules of .golangci.yml, the length of files, generated code
+	$(TOOL) golangci-lint run ./...
+	@find . -name '*.go' -not -path './.*/*' -print0 | xargs -0 awk ' \
+		FNR == 1 { generated = 0 } \
+		/^\/\/ Code generated .* DO NOT EDIT\.$$/ { generated = 1 } \
+		FNR == 801 && !generated { print FILENAME ": over 800 lines"; bad = 1 } \
+		END { exit bad }'
+	@internal/tools/generate.sh --check
+
+generate: ## write the code that protoc generates
+	internal/tools/generate.sh
+
+bench: ## run the benchmarks into bin/bench.txt; OLD=file compares with an earlier one
+	@mkdir -p bin
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./... | tee bin/bench.txt
+	@$(TOOL) benchstat $(OLD) bin/bench.txt
+
+fuzz: ## fuzz each target for FUZZTIME (10s)
+	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
+			echo "$$(dirname "$$file") $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+		done; \
+	done
+
+clean: ## remove bin and the cache of the tests' servers
+	rm -rf bin "$${XDG_CACHE_HOME:-$$HOME/.cache}/millrace-test"
