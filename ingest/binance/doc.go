@@ -1,0 +1,24 @@
+// Package binance speaks Binance's market data protocol: the JSON of its
+// streams, its REST answers, and one websocket connection of combined streams.
+//
+//	Decoder  frame ──▶ Event (a trade, an aggregate, an answer, a farewell)
+//	Conn     one websocket connection: frames ──▶ Out, with a promise of time
+//	Source   Conn after Conn, with a growing pause between failures
+//	Client   the few REST calls that a collector needs
+//
+// Binance uses keys that differ only in case (m and M, t and T, e and E), which
+// encoding/json does not tell apart. The Decoder does, and allocates nothing
+// for a trade. REST answers are read with encoding/json, with both cases of
+// such keys declared.
+//
+// The promise of time: Out.Progress(w) says that every trade of the
+// connection's symbols with T ≤ w, from the moment the connection stood, has
+// been handed over. w is always the exchange's time:
+//
+//	the newest E of a trade on this very connection, less a margin, or
+//	the server's time S asked over REST before a ping was sent, less the margin,
+//	once the pong is back: what the server had sent before is in front of it.
+//
+// All that comes from the network is bounded: a frame, a body, a snippet in an
+// error, the depth of nesting.
+package binance
