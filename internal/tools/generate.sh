@@ -17,7 +17,12 @@ if [ "${1-}" = --check ]; then
 	out=$work/out
 	mkdir "$out"
 fi
-protoc --plugin="$work/protoc-gen-go" --go_out="$out" --go_opt=paths=source_relative "${protos[@]}"
+for proto in "${protos[@]}"; do
+	dir=$(dirname "$proto")
+	mkdir -p "$out/$dir"
+	protoc --plugin="$work/protoc-gen-go" -I "$dir" \
+		--go_out="$out/$dir" --go_opt=paths=source_relative "$(basename "$proto")"
+done
 [ "$out" != . ] || exit 0
 
 # The comment with protoc's version differs from machine to machine.
