@@ -19,7 +19,7 @@ const (
 // token is one JSON value in the frame.
 type token struct {
 	typ      byte
-	escaped  bool // a string with at least one backslash
+	escaped  bool  // a string with at least one backslash
 	from, to int32 // a frame is far below 2 GiB
 }
 
