@@ -1,12 +1,16 @@
 package schema
 
 import (
+	"errors"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
 
 	"millrace/schema/schemapb"
 )
+
+// ErrGapSet reports bytes on `gaps` that are no gap set of this format.
+var ErrGapSet = errors.New("not a gap set record")
 
 // Gap is a stretch of trade ids, First to Last, that is known to be missing, or
 // was until Filled (0 while it is open). After and Before are the times of the
@@ -37,26 +41,26 @@ func AppendGapSet(dst []byte, g *GapSet) ([]byte, error) {
 	return proto.MarshalOptions{Deterministic: true}.MarshalAppend(dst, pb)
 }
 
-// DecodeGapSet reads the value of a record on `gaps`.
+// DecodeGapSet reads the value of a record on `gaps`. Errors wrap ErrGapSet.
 func DecodeGapSet(value []byte) (GapSet, error) {
 	var pb schemapb.GapSet
 	if err := proto.Unmarshal(value, &pb); err != nil {
-		return GapSet{}, fmt.Errorf("not a gap set: %w", err)
+		return GapSet{}, fmt.Errorf("%w: %w", ErrGapSet, err)
 	}
 	if err := ValidateSymbol(pb.Symbol); err != nil {
-		return GapSet{}, fmt.Errorf("not a gap set: %w", err)
+		return GapSet{}, fmt.Errorf("%w: %w", ErrGapSet, err)
 	}
 	if pb.Applied < 0 || pb.Opened < 0 {
-		return GapSet{}, fmt.Errorf("not a gap set: %s has applied %d ids and opened %d gaps", pb.Symbol, pb.Applied, pb.Opened)
+		return GapSet{}, fmt.Errorf("%w: %s has applied %d ids and opened %d gaps", ErrGapSet, pb.Symbol, pb.Applied, pb.Opened)
 	}
 	g := GapSet{Symbol: pb.Symbol, Applied: pb.Applied, Opened: pb.Opened}
 	for _, x := range pb.Gaps {
 		if x.FirstMissingId < 0 || x.LastMissingId < x.FirstMissingId || x.LastMissingId > MaxVersionN {
-			return GapSet{}, fmt.Errorf("not a gap set: %s lacks ids %d to %d", pb.Symbol, x.FirstMissingId, x.LastMissingId)
+			return GapSet{}, fmt.Errorf("%w: %s lacks ids %d to %d", ErrGapSet, pb.Symbol, x.FirstMissingId, x.LastMissingId)
 		}
 		for _, t := range [...]int64{x.AfterTime, x.BeforeTime, x.FoundAt, x.FilledAt} {
 			if !Time(t).plausible() {
-				return GapSet{}, fmt.Errorf("not a gap set: time %d of %s", t, pb.Symbol)
+				return GapSet{}, fmt.Errorf("%w: time %d of %s", ErrGapSet, t, pb.Symbol)
 			}
 		}
 		g.Gaps = append(g.Gaps, Gap{x.FirstMissingId, x.LastMissingId, Time(x.AfterTime), Time(x.BeforeTime), Time(x.FoundAt), Time(x.FilledAt), x.Reason})
