@@ -79,8 +79,8 @@ func checkBatch(t *testing.T, b *Batch, body []byte) {
 	}
 }
 
-// value makes the value of a record on ticks of a TradeBatch's bytes.
-func value(body []byte) []byte {
+// valueOf makes the value of a record on ticks of a TradeBatch's bytes.
+func valueOf(body []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), body)
 }
 
@@ -115,8 +115,8 @@ func TestAppendTradesRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(value(body), got) {
-			t.Fatalf("generated code writes %x, we %x", value(body), got)
+		if !bytes.Equal(valueOf(body), got) {
+			t.Fatalf("generated code writes %x, we %x", valueOf(body), got)
 		}
 		checkBatch(t, b, body)
 	}
