@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+)
+
+// Exit codes. `millrace help exit-codes` explains them to users.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitNotWhole    = 3
+	exitAway        = 4
+	exitInterrupted = 130
+)
+
+// errInterrupted is the cause of a context that a signal ended.
+var errInterrupted = errors.New("interrupted")
+
+// classed is an error whose exit code is known where it is made.
+type classed struct {
+	code int
+	err  error
+}
+
+func (e *classed) Error() string { return e.err.Error() }
+func (e *classed) Unwrap() error { return e.err }
+
+// usagef makes an error of wrong usage or of a wrong setting.
+func usagef(format string, args ...any) error {
+	return &classed{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// awayf makes an error of something needed that isn't there or isn't free.
+func awayf(format string, args ...any) error {
+	return &classed{exitAway, fmt.Errorf(format, args...)}
+}
+
+// classes give the exit code of errors that others make. The first that fits
+// counts.
+var classes = []struct {
+	is   func(error) bool
+	code int
+}{
+	{is(errInterrupted), exitInterrupted},
+	{is(context.Canceled), exitInterrupted},
+	{is(syscall.ECONNREFUSED), exitAway},
+	{is(syscall.ECONNRESET), exitAway},
+	{is(syscall.EHOSTUNREACH), exitAway},
+	{is(syscall.ENETUNREACH), exitAway},
+	{is(syscall.ETIMEDOUT), exitAway},
+	{is(syscall.EADDRINUSE), exitAway},
+	{func(err error) bool { var e *net.DNSError; return errors.As(err, &e) }, exitAway},
+}
+
+func is(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
+}
+
+// exitCode gives the exit code of err: the one place that knows all classes.
+func exitCode(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	var c *classed
+	if errors.As(err, &c) {
+		return c.code
+	}
+	for _, class := range classes {
+		if class.is(err) {
+			return class.code
+		}
+	}
+	return exitFailure
+}
+
+// oneLine gives err as one line: joined errors come with line feeds.
+func oneLine(err error) string {
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
+	return strings.Join(lines, "; ")
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"time"
+
+	"millrace/schema"
+)
+
+// settings are all that a command can be told, in groups. Each field is filled
+// by one row of table; a command sees only the groups it asked for, the others
+// keep their defaults.
+type settings struct {
+	Kafka   kafkaSettings
+	NATS    natsSettings
+	SQL     sqlSettings
+	Log     logSettings
+	Produce produceSettings
+	Binance binanceSettings
+	Process processSettings
+	Market  marketSettings
+	Dev     devSettings
+	Run     runSettings
+
+	places map[string]place
+}
+
+// given reports whether the setting was given, by flag, environment or file.
+// It tells a wish from a default where the log has the last word (periods,
+// partitions), and in dev what is used from what is embedded.
+func (s *settings) given(name string) bool { return s.places[name].strength > byDefault }
+
+// tlsSettings are how a connection is secured. A CA or a certificate alone
+// turns TLS on: to ask for them and connect in the clear can't be meant.
+type tlsSettings struct {
+	On            bool
+	CA, Cert, Key string
+}
+
+type kafkaSettings struct {
+	Brokers  []string
+	TLS      tlsSettings
+	SASL     string
+	User     string
+	Password secret
+	PassFile string
+}
+
+type natsSettings struct {
+	URL       location
+	TLS       tlsSettings
+	User      string
+	Password  secret
+	PassFile  string
+	Token     secret
+	TokenFile string
+	Creds     string
+}
+
+type sqlSettings struct {
+	DSN      location
+	TLS      tlsSettings
+	Password secret
+	PassFile string
+}
+
+// logSettings are what the topics are and what is in force in them.
+type logSettings struct {
+	Ticks, Candles string
+	Partitions     int
+	Replication    int
+	Compression    string
+	Periods        []schema.Period
+	ThreeDay       schema.Time
+	EmptySeconds   bool
+}
+
+type produceSettings struct {
+	Linger   time.Duration
+	BatchMax int
+	Margin   time.Duration
+}
+
+type binanceSettings struct {
+	Symbols []string
+	WS      location
+	REST    location
+}
+
+type processSettings struct {
+	MicroBatch time.Duration
+	Keep       []keepDays
+}
+
+// keepDays is how many days the SQL store keeps of a period.
+type keepDays struct {
+	Period schema.Period
+	Days   int
+}
+
+// marketSettings are the double's: what it replays, or the market it makes up.
+type marketSettings struct {
+	From    []string
+	Speed   float64
+	Rate    float64
+	Seed    uint64
+	Symbols int
+}
+
+type devSettings struct {
+	KafkaPort, NATSPort, HTTPPort int
+	UntilDone                     bool
+	Fresh, Yes                    bool
+}
+
+type runSettings struct {
+	Data      string
+	HTTP      string
+	For       time.Duration
+	LogLevel  string
+	LogFormat string
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"math"
+	"time"
+)
+
+// Groups of settings, in the order of help and `millrace config`.
+const (
+	gKafka   = "Kafka"
+	gLog     = "The log"
+	gProduce = "Producing"
+	gBinance = "Binance"
+	gProcess = "Processing"
+	gSQL     = "SQL store"
+	gNATS    = "NATS"
+	gMarket  = "Recordings and the made-up market"
+	gDev     = "In dev only"
+	gRun     = "This process"
+)
+
+var allGroups = []string{gKafka, gLog, gProduce, gBinance, gProcess, gSQL, gNATS, gMarket, gDev, gRun}
+
+// setting is one row of the table of all settings.
+type setting struct {
+	name  string
+	group string
+	def   string
+	help  string
+	field func(*settings) field
+	// onFlagOnly: neither environment nor file may give it. What deletes is
+	// asked for each time.
+	onFlagOnly bool
+	// fileOf names the setting whose value stands in the file this one names.
+	fileOf string
+}
+
+func env(name string) string {
+	b := []byte(envPrefix + name)
+	for i, c := range b {
+		switch {
+		case c == '-':
+			b[i] = '_'
+		case c >= 'a' && c <= 'z':
+			b[i] = c - 'a' + 'A'
+		}
+	}
+	return string(b)
+}
+
+// tlsRows are the same for each server.
+func tlsRows(of, group string, at func(*settings) *tlsSettings) []setting {
+	return []setting{
+		{name: of + "-tls", group: group, def: "false", help: "connect with TLS; on as well when one of the next three is set",
+			field: func(s *settings) field { return flagged(&at(s).On) }},
+		{name: of + "-ca", group: group, help: "certificates to trust, PEM; without it the system's",
+			field: func(s *settings) field { return text(&at(s).CA, "FILE", anyText) }},
+		{name: of + "-cert", group: group, help: "certificate to show, PEM",
+			field: func(s *settings) field { return text(&at(s).Cert, "FILE", anyText) }},
+		{name: of + "-key", group: group, help: "its private key, PEM",
+			field: func(s *settings) field { return text(&at(s).Key, "FILE", anyText) }},
+	}
+}
+
+// table is every setting there is. What a flag, a variable, a YAML key and a
+// line of help say comes from here and nowhere else.
+var table = rows(
+	[]setting{
+		{name: "kafka", group: gKafka, def: "127.0.0.1:9092", help: "brokers to begin with; dev embeds its own unless it is set",
+			field: func(s *settings) field { return hostPorts(&s.Kafka.Brokers) }},
+	},
+	tlsRows("kafka", gKafka, func(s *settings) *tlsSettings { return &s.Kafka.TLS }),
+	[]setting{
+		{name: "kafka-sasl", group: gKafka, def: "none", help: "how to log in",
+			field: func(s *settings) field {
+				return oneOf(&s.Kafka.SASL, "none", "plain", "scram-sha-256", "scram-sha-512")
+			}},
+		{name: "kafka-user", group: gKafka, help: "user to log in as",
+			field: func(s *settings) field { return text(&s.Kafka.User, "NAME", anyText) }},
+		{name: "kafka-password", group: gKafka, help: "its password; better in a file or in the environment",
+			field: func(s *settings) field { return password(&s.Kafka.Password) }},
+		{name: "kafka-password-file", group: gKafka, fileOf: "kafka-password", help: "file that holds the password",
+			field: func(s *settings) field { return text(&s.Kafka.PassFile, "FILE", anyText) }},
+
+		{name: "ticks-topic", group: gLog, def: "ticks", help: "topic of what happened; dead letters go to NAME.dead",
+			field: func(s *settings) field { return text(&s.Log.Ticks, "NAME", needed) }},
+		{name: "candles-topic", group: gLog, def: "candles", help: "compacted topic of candles",
+			field: func(s *settings) field { return text(&s.Log.Candles, "NAME", needed) }},
+		{name: "partitions", group: gLog, def: "4", help: "partitions of a new topic; an existing one must agree if this is set",
+			field: func(s *settings) field { return whole(&s.Log.Partitions, 1, 10000) }},
+		{name: "replication", group: gLog, def: "0", help: "copies of each partition of a new topic; 0 leaves it to the cluster",
+			field: func(s *settings) field { return whole(&s.Log.Replication, 0, 100) }},
+		{name: "compression", group: gLog, def: "lz4", help: "codec of what is written to a new topic",
+			field: func(s *settings) field {
+				return oneOf(&s.Log.Compression, "none", "snappy", "lz4", "zstd")
+			}},
+		{name: "periods", group: gLog, def: "1s,1m,5m,15m,1h,4h,1d", help: "candles to make, in a new log; an existing one must agree if this is set",
+			field: func(s *settings) field { return periods(&s.Log.Periods) }},
+		{name: "three-day-anchor", group: gLog, def: "1970-01-01", help: "a day on which a candle of 3d starts, in a new log",
+			field: func(s *settings) field { return moment(&s.Log.ThreeDay) }},
+		{name: "empty-seconds", group: gLog, def: "false", help: "publish seconds without a trade too, in a new log",
+			field: func(s *settings) field { return flagged(&s.Log.EmptySeconds) }},
+
+		{name: "linger", group: gProduce, def: "2ms", help: "longest a trade waits to be packed with others",
+			field: func(s *settings) field { return span(&s.Produce.Linger, 0, time.Second) }},
+		{name: "batch-max", group: gProduce, def: "1024", help: "most trades of one record",
+			field: func(s *settings) field { return whole(&s.Produce.BatchMax, 1, 16384) }},
+		{name: "margin", group: gProduce, def: "250ms", help: "how far behind the exchange's clock time is promised",
+			field: func(s *settings) field { return span(&s.Produce.Margin, 0, 10*time.Second) }},
+
+		{name: "symbols", group: gBinance, help: "symbols to collect; for a dump, the symbol its file name doesn't tell",
+			field: func(s *settings) field { return symbols(&s.Binance.Symbols) }},
+		{name: "binance-ws", group: gBinance, def: "wss://stream.binance.com:9443", help: "server of the websocket streams",
+			field: func(s *settings) field { return at(&s.Binance.WS, "URL", "wss://", "ws://") }},
+		{name: "binance-rest", group: gBinance, def: "https://api.binance.com", help: "server of the REST interface",
+			field: func(s *settings) field { return at(&s.Binance.REST, "URL", "https://", "http://") }},
+
+		{name: "micro-batch", group: gProcess, def: "0s", help: "commit this often; 0 commits what has come as soon as it has",
+			field: func(s *settings) field { return span(&s.Process.MicroBatch, 0, time.Minute) }},
+		{name: "keep-days", group: gProcess, help: "days of a period that the SQL store keeps, such as 1s=7,1m=90; what isn't named is kept for ever",
+			field: func(s *settings) field { return keeps(&s.Process.Keep) }},
+
+		{name: "sql", group: gSQL, help: "mysql://user:password@host:port/database or sqlite:FILE; dev writes millrace.db in its data folder unless it is set",
+			field: func(s *settings) field { return at(&s.SQL.DSN, "DSN", "mysql://", "sqlite:") }},
+		{name: "sql-password", group: gSQL, help: "the password, instead of in the DSN; better in a file or in the environment",
+			field: func(s *settings) field { return password(&s.SQL.Password) }},
+		{name: "sql-password-file", group: gSQL, fileOf: "sql-password", help: "file that holds the password",
+			field: func(s *settings) field { return text(&s.SQL.PassFile, "FILE", anyText) }},
+	},
+	tlsRows("sql", gSQL, func(s *settings) *tlsSettings { return &s.SQL.TLS }),
+	[]setting{
+		{name: "nats", group: gNATS, def: "nats://127.0.0.1:4222", help: "servers, separated by commas; dev embeds its own unless it is set",
+			field: func(s *settings) field { return at(&s.NATS.URL, "URL,…", "nats://", "tls://", "ws://", "wss://") }},
+	},
+	tlsRows("nats", gNATS, func(s *settings) *tlsSettings { return &s.NATS.TLS }),
+	[]setting{
+		{name: "nats-user", group: gNATS, help: "user to log in as",
+			field: func(s *settings) field { return text(&s.NATS.User, "NAME", anyText) }},
+		{name: "nats-password", group: gNATS, help: "its password; better in a file or in the environment",
+			field: func(s *settings) field { return password(&s.NATS.Password) }},
+		{name: "nats-password-file", group: gNATS, fileOf: "nats-password", help: "file that holds the password",
+			field: func(s *settings) field { return text(&s.NATS.PassFile, "FILE", anyText) }},
+		{name: "nats-token", group: gNATS, help: "token to log in with",
+			field: func(s *settings) field { return password(&s.NATS.Token) }},
+		{name: "nats-token-file", group: gNATS, fileOf: "nats-token", help: "file that holds the token",
+			field: func(s *settings) field { return text(&s.NATS.TokenFile, "FILE", anyText) }},
+		{name: "nats-creds", group: gNATS, help: "credentials file (JWT and seed)",
+			field: func(s *settings) field { return text(&s.NATS.Creds, "FILE", anyText) }},
+
+		{name: "from", group: gMarket, help: "recorded frames or dumps to play, one after the other; may stand more than once",
+			field: func(s *settings) field { return files(&s.Market.From) }},
+		{name: "speed", group: gMarket, def: "1", help: "how fast recorded frames are played; 0 is flat out",
+			field: func(s *settings) field { return number(&s.Market.Speed, 0, 1e6) }},
+		{name: "rate", group: gMarket, def: "200", help: "trades a second of the made-up market, all symbols together",
+			field: func(s *settings) field { return number(&s.Market.Rate, 0.001, 1e7) }},
+		{name: "seed", group: gMarket, def: "1", help: "the made-up market is a function of this and the time",
+			field: func(s *settings) field { return seed(&s.Market.Seed) }},
+		{name: "market-symbols", group: gMarket, def: "12", help: "how many symbols it has",
+			field: func(s *settings) field { return whole(&s.Market.Symbols, 1, 10000) }},
+
+		{name: "kafka-port", group: gDev, def: "9092", help: "port of the embedded Kafka on 127.0.0.1; 0 takes a free one",
+			field: func(s *settings) field { return whole(&s.Dev.KafkaPort, 0, math.MaxUint16) }},
+		{name: "nats-port", group: gDev, def: "4222", help: "port of the embedded NATS on 127.0.0.1; 0 takes a free one",
+			field: func(s *settings) field { return whole(&s.Dev.NATSPort, 0, math.MaxUint16) }},
+		{name: "http-port", group: gDev, def: "8080", help: "port of HTTP on 127.0.0.1; 0 takes a free one",
+			field: func(s *settings) field { return whole(&s.Dev.HTTPPort, 0, math.MaxUint16) }},
+		{name: "until-done", group: gDev, def: "false", help: "end when every sink has everything of --from, and say how it went",
+			field: func(s *settings) field { return flagged(&s.Dev.UntilDone) }},
+		{name: "fresh", group: gDev, def: "false", onFlagOnly: true, help: "delete the data folder's contents first, after asking",
+			field: func(s *settings) field { return flagged(&s.Dev.Fresh) }},
+		{name: "yes", group: gDev, def: "false", onFlagOnly: true, help: "don't ask",
+			field: func(s *settings) field { return flagged(&s.Dev.Yes) }},
+
+		{name: "data", group: gRun, def: "./millrace-data", help: "folder of what this process keeps; one process at a time uses it",
+			field: func(s *settings) field { return text(&s.Run.Data, "DIR", needed) }},
+		{name: "http", group: gRun, help: "serve HTTP there; off unless set",
+			field: func(s *settings) field { return text(&s.Run.HTTP, "HOST:PORT", optionalHostPort) }},
+		{name: "for", group: gRun, def: "0s", help: "end after this long, in good order; 0 is never",
+			field: func(s *settings) field { return span(&s.Run.For, 0, math.MaxInt64) }},
+		{name: "log-level", group: gRun, def: "info", help: "least level that is logged",
+			field: func(s *settings) field { return oneOf(&s.Run.LogLevel, "debug", "info", "warn", "error") }},
+		{name: "log-format", group: gRun, def: "text", help: "form of a log line, on standard error",
+			field: func(s *settings) field { return oneOf(&s.Run.LogFormat, "text", "json") }},
+	},
+)
+
+func rows(parts ...[]setting) []setting {
+	var all []setting
+	for _, p := range parts {
+		all = append(all, p...)
+	}
+	return all
+}

@@ -1,0 +1,34 @@
+package main
+
+// topics are the texts of help that belong to no command. An empty line
+// separates paragraphs; one that begins with a blank is not wrapped.
+var topics = []struct{ name, short, text string }{
+	{"exit-codes", "what the exit codes mean", `Every command ends with one of these codes, and with one line on standard error unless it is 0.
+
+    0  done; or a role that has no end of its own was stopped in good order
+    1  failed
+    2  used or set wrongly: nothing was begun
+    3  not whole: dev --until-done found an open gap or wrote a dead letter,
+       audit found a candle that differs, is missing or isn't final
+    4  something needed is away or taken: Kafka, SQL, NATS or Binance can't be
+       reached, a port is in use, another process uses the data folder
+  130  stopped by a signal before it was done; or at once, by a second signal
+
+The first SIGINT or SIGTERM stops in good order: what has been read is written, positions are kept. A second one ends the process at once, which loses nothing either, but makes the next start work more. Code 4 is worth a new try later, codes 2 and 3 are not.`},
+
+	{"settings", "where settings come from, and which place is strongest", `A setting can be given in four places. The first that gives it counts:
+
+  1. a flag:         --kafka-tls --periods 1s,1m
+  2. environment:    MILLRACE_KAFKA_TLS=true MILLRACE_PERIODS="1s 1m"
+  3. a YAML file:    kafka-tls: true
+                     periods: [1s, 1m]
+  4. its default
+
+The file is the one named by --config or MILLRACE_CONFIG; without either it is ./millrace.yaml, if there is one. All roles can share one file and one environment: a command takes what it knows. A name that no command knows is an error, in the file as in the environment. An empty variable counts as not set.
+
+Lists are separated by commas or spaces, or are lists in YAML. Only the files of --from are not: the flag may stand more than once, and in the environment a colon separates them. A flag that is on is turned off with --name=false. --fresh and --yes can only be flags.
+
+Passwords and tokens belong into a file (--kafka-password-file, --sql-password-file, --nats-password-file, --nats-token-file, --nats-creds) or into the environment: other users of a machine can see flags. A password given in two places of the same strength is an error. None is ever shown: not in logs, not in errors, not by ` + "`millrace config`" + `, which prints what is in force and where each came from.
+
+Some settings belong to the log, not to a process: partitions, periods, three-day-anchor and empty-seconds are written into the topic when it is made. Later starts take them from there; one that is set and differs stops the start.`},
+}
