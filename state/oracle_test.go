@@ -1,0 +1,188 @@
+package state
+
+import (
+	"slices"
+	"testing"
+
+	"millrace/schema"
+)
+
+// naive is what a reader of the design would compute from the log with a map of
+// trades: no intervals, no deltas, no order of work.
+type naive struct {
+	trades  map[int64]schema.Trade // by first id, as applied
+	ids     map[int64]schema.Time
+	anchors map[int64]schema.Anchor
+}
+
+// oracle holds the published candles against the applied trades and, where a
+// window is final, against the market itself.
+func oracle(t testing.TB, name string, h *harness, log []entry, markets []market) {
+	t.Helper()
+	refused := map[int64]map[int]bool{}
+	for _, d := range h.dead {
+		if refused[d.Offset] == nil {
+			refused[d.Offset] = map[int]bool{}
+		}
+		refused[d.Offset][d.Index] = true
+	}
+	by := map[string]*naive{}
+	at := func(s string) *naive {
+		if by[s] == nil {
+			by[s] = &naive{map[int64]schema.Trade{}, map[int64]schema.Time{}, map[int64]schema.Anchor{}}
+		}
+		return by[s]
+	}
+	for off, e := range log {
+		switch b := e.body.(type) {
+		case schema.Anchor:
+			at(b.Symbol).anchors[b.ID] = b
+		case batch:
+			n := at(b.symbol)
+			for i, tr := range b.trades {
+				if refused[int64(off)][i] {
+					continue
+				}
+				if _, ok := n.ids[tr.ID]; ok {
+					continue
+				}
+				n.trades[tr.ID] = tr
+				for id := tr.ID; id <= tr.Last; id++ {
+					n.ids[id] = tr.Time
+				}
+			}
+		}
+	}
+	cal := schema.Calendar{}
+	all := h.view(0)
+	for k, c := range all {
+		n := at(c.Symbol)
+		end := cal.End(c.Period, c.Start)
+		want := n.figures(c.Start, end)
+		if c.Trades > 0 {
+			if want.Volume.Cmp(c.Volume) != 0 || want.Quote.Cmp(c.Quote) != 0 || want.TakerVolume.Cmp(c.TakerVolume) != 0 || want.TakerQuote.Cmp(c.TakerQuote) != 0 ||
+				want.Trades != c.Trades || want.First != c.First || want.Last != c.Last || want.Open.Cmp(c.Open) != 0 || want.High.Cmp(c.High) != 0 || want.Low.Cmp(c.Low) != 0 || want.Close.Cmp(c.Close) != 0 {
+				t.Fatalf("%s: %s is\n %+v, the applied trades say\n %+v", name, k, c.Figures, want)
+			}
+		} else if want.Trades != 0 {
+			t.Fatalf("%s: %s is published as empty, %d trades were applied", name, k, want.Trades)
+		}
+		if final := n.final(c.Start, end); final != (c.Status == schema.Final) {
+			t.Fatalf("%s: %s has status %v, by the definition final is %v: %+v", name, k, c.Status, final, c)
+		}
+		if c.Status == schema.Final {
+			m := markets[slices.IndexFunc(markets, func(m market) bool { return m.symbol == c.Symbol })]
+			var truth int64
+			for _, tr := range m.trades {
+				if tr.Time >= c.Start && tr.Time < end {
+					truth++
+				}
+			}
+			if truth != c.Trades {
+				t.Fatalf("%s: %s is final with %d trades, the market had %d", name, k, c.Trades, truth)
+			}
+		}
+	}
+	for _, m := range markets { // every window with applied trades is published
+		n := at(m.symbol)
+		y := h.s.p.symbols[m.symbol]
+		for _, r := range y.series {
+			for _, tr := range n.trades {
+				start := cal.Start(r.period, tr.Time)
+				probe := schema.Candle{Symbol: m.symbol, Period: r.period, Start: start}
+				if _, ok := all[key(&probe)]; !ok && y.published(r, start) {
+					t.Fatalf("%s: no candle %s", name, key(&probe))
+				}
+			}
+		}
+		n.gaps(t, name, h, y)
+	}
+}
+
+func (n *naive) figures(start, end schema.Time) (f schema.Figures) {
+	for _, tr := range n.trades {
+		if tr.Time >= start && tr.Time < end {
+			f.Add(&tr)
+		}
+	}
+	return f
+}
+
+// final is promise 4, word for word: every id from the trade before its first
+// to the trade after its last applied, and that last one at or beyond its end.
+func (n *naive) final(start, end schema.Time) bool {
+	first, last := int64(-1), int64(-1)
+	for id, at := range n.ids {
+		if at >= start && at < end {
+			if first < 0 || id < first {
+				first = id
+			}
+			last = max(last, id)
+		}
+	}
+	if first < 0 { // empty: it lies between two trades next to each other
+		for id, at := range n.ids {
+			if at < end {
+				continue
+			}
+			if before, ok := n.ids[id-1]; ok && before < start {
+				return true
+			}
+			if a, ok := n.anchors[id-1]; ok && a.Time < start {
+				return true
+			}
+		}
+		return false
+	}
+	for id := first; id <= last; id++ {
+		if _, ok := n.ids[id]; !ok {
+			return false
+		}
+	}
+	before, ok := n.ids[first-1]
+	if !ok {
+		a, anchored := n.anchors[first-1]
+		before, ok = a.Time, anchored
+	}
+	after, next := n.ids[last+1]
+	return (first == 0 || ok && before < start) && next && after >= end
+}
+
+// gaps holds the symbol's open gaps against the ids that are missing.
+func (n *naive) gaps(t testing.TB, name string, h *harness, y *symbol) {
+	t.Helper()
+	missing := map[int64]bool{}
+	lo, hi := int64(1<<62), int64(-1)
+	for id := range n.ids {
+		lo, hi = min(lo, id), max(hi, id)
+	}
+	for id := lo; id <= hi; id++ {
+		if _, ok := n.ids[id]; !ok {
+			missing[id] = true
+		}
+	}
+	young := map[int64]bool{}
+	for i := 1; i < len(y.applied); i++ {
+		if v := &y.applied[i]; !v.open {
+			for id := y.applied[i-1].last + 1; id < v.first; id++ {
+				young[id] = true
+			}
+			if h.s.p.logTime-v.found >= h.s.p.settings.GapAfter {
+				t.Fatalf("%s: hole before %d is %d µs old and no gap", name, v.first, h.s.p.logTime-v.found)
+			}
+		}
+	}
+	for _, g := range h.gaps[y.name].Gaps {
+		for id := g.First; id <= g.Last; id++ {
+			if g.Filled == 0 != missing[id] {
+				t.Fatalf("%s: gap %+v, id %d missing: %v", name, g, id, missing[id])
+			}
+			delete(missing, id)
+		}
+	}
+	for id := range missing {
+		if !young[id] {
+			t.Fatalf("%s: id %d of %s is missing and stands in no gap", name, id, y.name)
+		}
+	}
+}

@@ -1,0 +1,385 @@
+package state
+
+import (
+	"fmt"
+	"slices"
+
+	"millrace/schema"
+)
+
+// Position is where in which log a partition's state stands.
+type Position struct {
+	TopicID   [16]byte // Kafka's id of the topic: one life of it
+	Partition int32
+	Offset    int64  // next record to apply
+	Epoch     int32  // leader epoch of the last record applied
+	Hash      uint64 // hash of the last record applied
+}
+
+// Record is what one record of the log says, beside its tick.
+type Record struct {
+	Offset   int64
+	Epoch    int32
+	Hash     uint64
+	Appended schema.Time // the broker's append time
+}
+
+// Reason is why a tick was refused. It stands in dead letters.
+type Reason string
+
+const (
+	Undecodable Reason = "undecodable" // the bytes are no record of this format
+	Overflow    Reason = "overflow"    // a sum would not fit
+	Straddle    Reason = "straddle"    // an aggregate of which some trades are applied
+	Future      Reason = "future"      // its time lies too far beyond its append time
+	TooLate     Reason = "final"       // its window is final
+	Series      Reason = "series"      // an old id with a new time: ids have begun anew
+	Unsettled   Reason = "unsettled"   // no settings in the log before it
+	Unsupported Reason = "unsupported" // a kind of record this version does not apply
+)
+
+// Refusal is one tick that was not applied, and why. Index is its place in its
+// record; its id isn't marked as applied.
+type Refusal struct {
+	Offset int64
+	Index  int
+	Symbol string
+	Reason Reason
+	Text   string
+	Trade  schema.Trade // zero but for refused trades
+}
+
+// Counts are what a partition has met since it was opened.
+type Counts struct {
+	Records, Trades, Duplicates, Refused int64
+}
+
+// Partition is the state of one partition: exactly f(records [0, offset)).
+// Nothing else moves it: no clock, no setting that isn't in the log, no way in
+// which records were cut into micro-batches. It belongs to one goroutine.
+type Partition struct {
+	pos      Position
+	settings *schema.Settings // in force; nil before the first
+	cal      schema.Calendar
+	base     schema.Period // what a delta spans
+
+	logTime   schema.Time // the newest append time
+	ingestors map[string]*ingestor
+	symbols   map[string]*symbol
+	last      *symbol // the one looked up last: a busy symbol comes in a row
+	touched   []*symbol
+	newest    schema.Time // the newest applied trade time, as of the last commit
+	committed int64       // the last record that is committed
+	gapDue    schema.Time // the earliest time at which a hole becomes a gap
+
+	offset   int64 // of the record being applied
+	refusals []Refusal
+	counts   Counts
+}
+
+// NewPartition makes the state before the first record of a log.
+func NewPartition(topicID [16]byte, partition int32) *Partition {
+	return &Partition{
+		pos:       Position{TopicID: topicID, Partition: partition},
+		logTime:   noTime,
+		gapDue:    schema.MaxTime,
+		newest:    noTime,
+		committed: -1,
+		ingestors: map[string]*ingestor{},
+		symbols:   map[string]*symbol{},
+	}
+}
+
+// Position gives where the state stands.
+func (p *Partition) Position() Position { return p.pos }
+
+// Settings gives the settings in force, nil before the log has said any.
+func (p *Partition) Settings() *schema.Settings { return p.settings }
+
+// Counts gives what was met since the partition was opened.
+func (p *Partition) Counts() Counts { return p.counts }
+
+// LogTime gives the newest append time met.
+func (p *Partition) LogTime() schema.Time { return p.logTime }
+
+// Apply takes one record in. err is why the record could not be decoded, or
+// nil; tick is used only until Apply returns.
+func (p *Partition) Apply(r Record, tick *schema.Tick, err error) {
+	p.offset = r.Offset
+	p.pos.Offset, p.pos.Epoch, p.pos.Hash = r.Offset+1, r.Epoch, r.Hash
+	p.counts.Records++
+	if r.Appended > p.logTime {
+		p.logTime = r.Appended
+		if p.logTime >= p.gapDue {
+			p.openGaps()
+		}
+	}
+	switch {
+	case err != nil:
+		p.refuse(0, "", Undecodable, err.Error(), nil)
+	case tick.Kind == schema.KindSettings:
+		p.applySettings(&tick.Settings)
+	case p.settings == nil:
+		p.refuse(0, "", Unsettled, "the partition's log holds no settings before this record", nil)
+	case tick.Kind == schema.KindTrades:
+		p.applyBatch(&tick.Batch, r.Appended)
+	case tick.Kind == schema.KindMark:
+		p.applyMark(&tick.Mark)
+	case tick.Kind == schema.KindAnchor:
+		p.applyAnchor(&tick.Anchor)
+	case tick.Kind == schema.KindWatch:
+		p.applyWatch(&tick.Watch)
+	default:
+		p.refuse(0, "", Unsupported, fmt.Sprintf("record of kind %d", tick.Kind), nil)
+	}
+}
+
+func (p *Partition) refuse(index int, symbol string, why Reason, text string, t *schema.Trade) {
+	f := Refusal{Offset: p.offset, Index: index, Symbol: symbol, Reason: why, Text: text}
+	if t != nil {
+		f.Trade = *t
+	}
+	p.counts.Refused++
+	p.refusals = append(p.refusals, f)
+}
+
+// TakeRefusals gives what was refused since the last call.
+func (p *Partition) TakeRefusals() []Refusal {
+	r := p.refusals
+	p.refusals = nil
+	return r
+}
+
+// lookup gives a symbol's state, new if it must be.
+func (p *Partition) lookup(name []byte) *symbol {
+	if p.last != nil && p.last.name == string(name) {
+		return p.last
+	}
+	y := p.symbols[string(name)]
+	if y == nil {
+		y = newSymbol(string(name), p.settings)
+		p.symbols[y.name] = y
+	}
+	p.last = y
+	return y
+}
+
+// touch notes that the symbol must be written with this micro-batch.
+func (p *Partition) touch(y *symbol) {
+	if !y.dirty {
+		y.dirty = true
+		p.touched = append(p.touched, y)
+	}
+}
+
+func (p *Partition) applySettings(s *schema.Settings) {
+	if p.settings != nil && p.settings.Diff(s) == "" {
+		return
+	}
+	if p.settings != nil && s.Revision <= p.settings.Revision {
+		p.refuse(0, "", Unsupported, fmt.Sprintf("settings of revision %d after %d", s.Revision, p.settings.Revision), nil)
+		return
+	}
+	for _, y := range p.symbols {
+		p.flushDelta(y)
+		p.touch(y)
+	}
+	p.force(s)
+	for _, y := range p.symbols {
+		y.resettle(p.settings)
+	}
+}
+
+// force puts settings in force.
+func (p *Partition) force(s *schema.Settings) {
+	own := *s
+	own.Periods = slices.Clone(s.Periods)
+	p.settings = &own
+	p.cal = own.Calendar()
+	p.base = min(own.Periods[0], schema.P1m)
+}
+
+// resettle gives the symbol the series of new settings. A new period shows only
+// windows that start after the newest applied time; one that is gone is no
+// longer kept up.
+func (y *symbol) resettle(s *schema.Settings) {
+	had := map[schema.Period]*series{}
+	for _, r := range y.series {
+		had[r.period] = r
+	}
+	y.series = nil
+	for _, per := range s.Periods {
+		r := had[per]
+		if r == nil {
+			r = &series{period: per, since: y.newest, forgotten: noTime}
+		}
+		y.series = append(y.series, r)
+	}
+}
+
+// applyBatch is the way of a tick through the state: dedupe, rule, count.
+func (p *Partition) applyBatch(b *schema.Batch, appended schema.Time) {
+	y := p.lookup(b.Symbol)
+	p.touch(y)
+	latest := appended + p.settings.FutureBound
+	p.counts.Trades += int64(len(b.Trades))
+	for i := range b.Trades {
+		t := &b.Trades[i]
+		n := len(y.applied)
+		// The fast way: the next id, in the base window at hand, which the
+		// newest trade has not left. Such a trade can be neither a copy nor
+		// late.
+		if n > 0 && t.ID == y.applied[n-1].last+1 && t.Time < y.delta.end && t.Time >= y.delta.start &&
+			y.newest < y.delta.end && t.Time <= latest && !t.Void && !y.stopped && y.delta.fig.Trades > 0 {
+			if !p.count(y, t, b.Received) {
+				p.refuseOverflow(y, i, t)
+				continue
+			}
+			v := &y.applied[n-1]
+			v.last = t.Last
+			v.minT = min(v.minT, t.Time)
+			if t.Time > v.maxT {
+				v.maxT = t.Time
+				y.newest = max(y.newest, t.Time)
+			}
+			y.count += t.Count()
+			continue
+		}
+		p.applyTrade(y, t, i, latest, b.Received)
+	}
+	p.settle(y)
+}
+
+// applyTrade is the way of any trade.
+func (p *Partition) applyTrade(y *symbol, t *schema.Trade, i int, latest, received schema.Time) {
+	switch {
+	case t.Void:
+		p.refuse(i, y.name, Unsupported, "void ids are not counted by this version", t)
+		return
+	case t.Time > latest:
+		p.refuse(i, y.name, Future, fmt.Sprintf("trade %d has the time %v, more than %d s after it was appended to the log", t.ID, t.Time, p.settings.FutureBound/schema.Second), t)
+		return
+	case t.ID <= y.highest() && t.Time > y.newest+p.settings.SeriesBound && !y.stopped:
+		y.stopped = true
+	}
+	if y.stopped {
+		p.refuse(i, y.name, Series, fmt.Sprintf("trade %d has the time %v although higher ids are older: the ids of %s have begun anew", t.ID, t.Time, y.name), t)
+		return
+	}
+	switch have := y.applied.overlap(t.ID, t.Last); {
+	case have == t.Count():
+		p.counts.Duplicates++
+		return
+	case have > 0:
+		p.refuse(i, y.name, Straddle, fmt.Sprintf("%d of the trades %d to %d are applied already", have, t.ID, t.Last), t)
+		return
+	}
+	smallest := p.settings.Periods[0]
+	start := p.cal.Start(smallest, t.Time)
+	if y.proven(start, p.cal.End(smallest, start)) {
+		p.refuse(i, y.name, TooLate, fmt.Sprintf("trade %d belongs to the window of %v at %v, which is final", t.ID, smallest, start), t)
+		return
+	}
+	if !p.count(y, t, received) {
+		p.refuseOverflow(y, i, t)
+		return
+	}
+	p.insertIDs(y, t)
+}
+
+func (p *Partition) refuseOverflow(y *symbol, i int, t *schema.Trade) {
+	p.refuse(i, y.name, Overflow, fmt.Sprintf("a sum of %s would overflow with trade %d", y.name, t.ID), t)
+}
+
+// insertIDs marks the trade's ids as applied.
+func (p *Partition) insertIDs(y *symbol, t *schema.Trade) {
+	n := len(y.applied)
+	atEnd := n > 0 && t.ID == y.applied[n-1].last+1
+	found, filled := y.applied.insert(t.ID, t.Last, t.Time, p.logTime)
+	y.count += t.Count()
+	y.newest = max(y.newest, t.Time)
+	if atEnd {
+		return
+	}
+	if filled {
+		y.fill(t.ID, t.Last, t.Time, found, p.logTime)
+		p.gapsChanged(y)
+	}
+	if len(y.applied) > n && n > 0 {
+		p.gapDue = min(p.gapDue, found+p.settings.GapAfter)
+	}
+	// What lies between the trade's neighbours may be proven or disproven now.
+	from, to := t.Time, t.Time
+	for i := range y.applied {
+		if v := &y.applied[i]; v.first <= t.ID && t.Last <= v.last {
+			from, to = v.minT, v.maxT
+			if i+1 < len(y.applied) {
+				to = y.applied[i+1].minT
+			}
+			if i > 0 {
+				from = min(from, y.applied[i-1].maxT)
+			} else if y.history != noTime {
+				from = min(from, y.history)
+			}
+		}
+	}
+	y.reshaped.from, y.reshaped.to = min(y.reshaped.from, from), max(y.reshaped.to, to)
+}
+
+func (p *Partition) gapsChanged(y *symbol) {
+	y.gapChanged = p.offset
+	y.gapsDirty = true
+	p.touch(y)
+}
+
+// openGaps turns every hole that is old enough into a gap.
+func (p *Partition) openGaps() {
+	p.gapDue = schema.MaxTime
+	for _, y := range p.symbols {
+		for i := 1; i < len(y.applied); i++ {
+			v := &y.applied[i]
+			if v.open {
+				continue
+			}
+			if due := v.found + p.settings.GapAfter; due <= p.logTime {
+				v.open = true
+				y.opened++
+				p.gapsChanged(y)
+			} else {
+				p.gapDue = min(p.gapDue, due)
+			}
+		}
+	}
+}
+
+func (p *Partition) applyAnchor(a *schema.Anchor) {
+	if a.Time > p.logTime+p.settings.FutureBound {
+		p.refuse(0, a.Symbol, Future, fmt.Sprintf("anchor with the time %v", a.Time), nil)
+		return
+	}
+	y := p.lookup([]byte(a.Symbol))
+	old, priced := y.history, y.origin() != nil
+	from, changed := y.addAnchor(*a)
+	if !changed {
+		return
+	}
+	p.touch(y)
+	p.flushDelta(y)
+	if old != y.history || priced != (y.origin() != nil) { // more windows are published than before
+		for _, r := range y.series {
+			for i, w := range r.win {
+				if w.start > y.history && w.start <= old {
+					w.changed, w.dirty = p.offset, true
+				}
+				if i == 0 {
+					w.quiet = p.offset
+				}
+			}
+			if len(r.win) == 0 {
+				r.tail = p.offset
+			}
+			r.touch(from, max(y.newest, y.watermark))
+		}
+	}
+	p.transition(y, from, schema.MaxTime)
+}

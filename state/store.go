@@ -1,0 +1,318 @@
+package state
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"millrace/schema"
+)
+
+var (
+	// ErrLocked reports a store that another process has open.
+	ErrLocked = errors.New("state is in use by another process")
+	// ErrDamaged reports a store that cannot be read. It must be set aside:
+	// state is a function of the log and comes back from there.
+	ErrDamaged = errors.New("state is damaged")
+	// ErrLineage reports a store of another topic's life or another partition.
+	ErrLineage = errors.New("state belongs to another log")
+)
+
+// Options say where a store is and how it is kept.
+type Options struct {
+	Dir    string
+	FS     vfs.FS        // the real one unless set
+	Logger pebble.Logger // silent unless set
+}
+
+// Store is a partition's state on disk: one Pebble for each. State and the
+// position it stands for are one write. No write is synced: what a power cut
+// takes, replay gives back, the same.
+type Store struct {
+	db  *pebble.DB
+	p   *Partition
+	row []byte
+	key []byte
+}
+
+// Open opens the store of a partition, or makes it. Errors wrap ErrLocked,
+// ErrDamaged or ErrLineage where one of them is the reason.
+func Open(o Options, topicID [16]byte, partition int32) (*Store, error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = silent{}
+	}
+	db, err := pebble.Open(o.Dir, &pebble.Options{
+		FS:                 o.FS,
+		Logger:             o.Logger,
+		FormatMajorVersion: pebble.FormatNewest,
+		// A partition's hot rows fit in one small memtable; there is a Pebble
+		// for each partition of the process.
+		MemTableSize: 8 << 20,
+		// The log is the source of truth: the write-ahead log only shortens the
+		// replay after a crash, so it is written but never waited for.
+		WALBytesPerSync: 1 << 20,
+	})
+	if err != nil {
+		if isLocked(err) {
+			return nil, fmt.Errorf("%w: %s: %v", ErrLocked, o.Dir, err)
+		}
+		return nil, fmt.Errorf("%w: %s: %v; move it away and start again: it comes back from the log", ErrDamaged, o.Dir, err)
+	}
+	s := &Store{db: db, p: NewPartition(topicID, partition)}
+	if err := s.load(); err != nil {
+		err = errors.Join(err, db.Close())
+		if errors.Is(err, errDamaged) {
+			err = fmt.Errorf("%w: %s: %w; move it away and start again: it comes back from the log", ErrDamaged, o.Dir, err)
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+// Partition gives the state. It belongs to the goroutine that owns the store.
+func (s *Store) Partition() *Partition { return s.p }
+
+// Close closes the store. What was applied and not committed is gone.
+func (s *Store) Close() error { return s.db.Close() }
+
+func (s *Store) load() error {
+	want := s.p.pos
+	row, closer, err := s.db.Get([]byte(metaKey))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %v", errDamaged, err)
+	}
+	err = s.p.decodeMeta(row)
+	if err = errors.Join(err, closer.Close()); err != nil {
+		return err
+	}
+	if s.p.pos.TopicID != want.TopicID || s.p.pos.Partition != want.Partition {
+		return fmt.Errorf("%w: it is of partition %d of topic id %x, wanted partition %d of %x",
+			ErrLineage, s.p.pos.Partition, s.p.pos.TopicID, want.Partition, want.TopicID)
+	}
+	s.p.committed = s.p.pos.Offset - 1
+	if s.p.settings == nil {
+		return nil
+	}
+	if err := s.symbolsInto(s.p, s.db); err != nil {
+		return err
+	}
+	for _, y := range s.p.symbols {
+		for _, r := range y.series {
+			if err := s.loadHot(y, r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// symbolsInto reads every symbol's row into p.
+func (s *Store) symbolsInto(p *Partition, from pebble.Reader) error {
+	return scan(from, []byte{symbolPrefix}, []byte{symbolPrefix + 1}, func(key, row []byte) error {
+		y := newSymbol(string(key[1:]), p.settings)
+		err := y.decode(row, func(id string) *ingestor {
+			g := p.ingestors[id]
+			if g == nil {
+				g = &ingestor{id: id, w: noTime}
+				p.ingestors[id] = g
+			}
+			return g
+		})
+		if err != nil {
+			return err
+		}
+		p.symbols[y.name] = y
+		p.newest = max(p.newest, y.newest)
+		if y.newest != noTime {
+			y.settled = p.cal.Start(p.base, y.newest)
+		}
+		for i := 1; i < len(y.applied); i++ {
+			if v := &y.applied[i]; !v.open {
+				p.gapDue = min(p.gapDue, v.found+p.settings.GapAfter)
+			}
+		}
+		return nil
+	})
+}
+
+// loadHot reads the windows that can still change: those in a stretch of time
+// that is not proven, and one on either side of it.
+func (s *Store) loadHot(y *symbol, r *series) error {
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: appendSeriesKey(nil, y.name, r.period),
+		UpperBound: appendSeriesKey(nil, y.name, r.period+1),
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %v", errDamaged, err)
+	}
+	add := func() error {
+		start := windowStart(it.Key())
+		if n := len(r.win); n > 0 && r.win[n-1].start >= start {
+			return nil
+		}
+		w := &window{start: start, end: s.p.cal.End(r.period, start)}
+		row, err := it.ValueAndErr()
+		if err == nil {
+			err = w.decode(row)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: window of %s: %v", errDamaged, y.name, err)
+		}
+		w.status = y.ruling(w.start, w.end)
+		r.win = append(r.win, w)
+		return nil
+	}
+	for i := 0; i <= len(y.applied) && err == nil; i++ {
+		lo, hi := noTime, schema.MaxTime
+		if i > 0 {
+			lo = y.applied[i-1].maxT
+		}
+		if i < len(y.applied) {
+			hi = y.applied[i].minT
+		}
+		hi = max(hi, y.history)
+		// Two before the stretch: the window that holds lo, which is not
+		// proven, and the one before that, up to which all is.
+		ok := it.SeekLT(appendWindowKey(nil, y.name, r.period, lo))
+		if ok && it.Prev() {
+			ok = true
+		} else {
+			ok = it.First()
+		}
+		for ; ok && err == nil; ok = it.Next() {
+			past := windowStart(it.Key()) > hi
+			err = add()
+			if past {
+				break
+			}
+		}
+	}
+	if err = errors.Join(err, it.Error(), it.Close()); err != nil {
+		return err
+	}
+	return s.link(y, r)
+}
+
+// link finds which of the windows in memory have their predecessor there too.
+func (s *Store) link(y *symbol, r *series) error {
+	for i, w := range r.win {
+		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: appendSeriesKey(nil, y.name, r.period), UpperBound: appendWindowKey(nil, y.name, r.period, w.start)})
+		if err != nil {
+			return fmt.Errorf("%w: %v", errDamaged, err)
+		}
+		if it.Last() {
+			w.cut = i == 0 || windowStart(it.Key()) != r.win[i-1].start
+		} else {
+			w.cut = r.forgotten != noTime
+		}
+		if err := it.Close(); err != nil {
+			return fmt.Errorf("%w: %v", errDamaged, err)
+		}
+		if before := y.runStart(s.p, r, i); before < w.start {
+			w.proven = s.p.runProven(y, r, before, w.start)
+		}
+	}
+	return nil
+}
+
+// Commit writes all that was applied since the last commit, with the position
+// it stands for, in one batch, and gives what changed of what is published.
+func (s *Store) Commit() (*Changes, error) {
+	p := s.p
+	b := s.db.NewBatch()
+	c := &Changes{LogTime: p.logTime, Newest: noTime}
+	for _, y := range p.touched {
+		p.flushDelta(y)
+		p.collect(y, c)
+		for _, r := range y.series {
+			for _, w := range r.win {
+				if w.dirty || w.quiet > p.committed {
+					w.dirty = false
+					s.key = appendWindowKey(s.key[:0], y.name, r.period, w.start)
+					s.row = w.append(s.row[:0])
+					if err := b.Set(s.key, s.row, nil); err != nil {
+						return nil, errors.Join(fmt.Errorf("write window: %w", err), b.Close())
+					}
+				}
+			}
+		}
+		y.cool()
+		y.dirty = false
+		s.key = appendSymbolKey(s.key[:0], y.name)
+		s.row = y.append(s.row[:0])
+		if err := b.Set(s.key, s.row, nil); err != nil {
+			return nil, errors.Join(fmt.Errorf("write symbol: %w", err), b.Close())
+		}
+		p.newest = max(p.newest, y.newest)
+	}
+	p.touched = p.touched[:0]
+	meta, err := p.appendMeta(s.row[:0])
+	if err == nil {
+		err = b.Set([]byte(metaKey), meta, nil)
+	}
+	if err == nil {
+		err = b.Commit(pebble.NoSync)
+	}
+	if err = errors.Join(err, b.Close()); err != nil {
+		return nil, fmt.Errorf("commit state at offset %d: %w", p.pos.Offset, err)
+	}
+	p.committed = p.pos.Offset - 1
+	c.Position, c.Newest, c.Calendar = p.pos, p.newest, p.cal
+	return c, nil
+}
+
+// Sync makes what was committed safe against a power cut.
+func (s *Store) Sync() error { return s.db.LogData(nil, pebble.Sync) }
+
+// scan calls f with every row of [from, to).
+func scan(r pebble.Reader, from, to []byte, f func(key, row []byte) error) (err error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return fmt.Errorf("%w: %v", errDamaged, err)
+	}
+	defer func() { err = errors.Join(err, it.Error(), it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		row, err := it.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("%w: %v", errDamaged, err)
+		}
+		if err := f(it.Key(), row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+// isLocked tells Pebble's complaint about its lock file from other errors.
+func isLocked(err error) bool {
+	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) || strings.Contains(err.Error(), "lock held by current process")
+}
+
+// PartitionDir gives the folder of a partition's store below dir.
+func PartitionDir(dir, topic string, partition int32) string {
+	return filepath.Join(dir, fmt.Sprintf("%s-%d", topic, partition))
+}
+
+type silent struct{}
+
+func (silent) Infof(string, ...any)  {}
+func (silent) Errorf(string, ...any) {}
+func (silent) Fatalf(format string, args ...any) {
+	panic("pebble: " + fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,173 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"millrace/schema"
+)
+
+// View is the state as it was committed at one moment. It is for other
+// goroutines than the owner's: a sink that has fallen behind reads from one
+// what changed after its progress, instead of anybody keeping a list.
+type View struct {
+	snap *pebble.Snapshot
+	p    *Partition
+}
+
+// View opens a view of what is committed now.
+func (s *Store) View() (*View, error) {
+	snap := s.db.NewSnapshot()
+	v := &View{snap: snap, p: NewPartition(s.p.pos.TopicID, s.p.pos.Partition)}
+	row, closer, err := snap.Get([]byte(metaKey))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return v, nil
+	}
+	if err == nil {
+		err = errors.Join(v.p.decodeMeta(row), closer.Close())
+	}
+	if err == nil && v.p.settings != nil {
+		err = s.symbolsInto(v.p, snap)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read committed state: %w", err), snap.Close())
+	}
+	return v, nil
+}
+
+// Close gives the view back.
+func (v *View) Close() error { return v.snap.Close() }
+
+// Position gives where the view stands.
+func (v *View) Position() Position { return v.p.pos }
+
+// Since calls yield with what the partition publishes and changed at or after
+// the record at offset, in pieces of about size rows. Position is set in each.
+func (v *View) Since(offset int64, size int, yield func(*Changes) error) error {
+	if v.p.settings == nil {
+		return nil
+	}
+	c := v.changes()
+	flush := func(force bool) error {
+		if c.Empty() || !force && len(c.Candles)+len(c.Runs) < size {
+			return nil
+		}
+		full := c
+		c = v.changes()
+		return yield(full)
+	}
+	for _, name := range sortedKeys(v.p.symbols) {
+		y := v.p.symbols[name]
+		if y.gapChanged >= offset && y.opened > 0 {
+			c.Gaps = append(c.Gaps, y.gaps())
+		}
+		for _, r := range y.series {
+			if err := v.series(y, r, offset, &c, func() error { return flush(false) }); err != nil {
+				return err
+			}
+		}
+		if err := flush(false); err != nil {
+			return err
+		}
+	}
+	return flush(true)
+}
+
+func (v *View) changes() *Changes {
+	return &Changes{Position: v.p.pos, LogTime: v.p.logTime, Newest: v.p.newest, Calendar: v.p.cal}
+}
+
+// series gathers what changed of one series, with a look at the window before
+// each: it is what the empty ones between stand on. *at takes the rows; full is
+// called after each and may exchange it.
+func (v *View) series(y *symbol, r *series, offset int64, at **Changes, full func() error) error {
+	b, from, known := v.before(y, r)
+	err := scan(v.snap, appendSeriesKey(nil, y.name, r.period), appendSeriesKey(nil, y.name, r.period+1), func(key, row []byte) error {
+		w, err := v.window(y, r, windowStart(key), row)
+		if err != nil {
+			return err
+		}
+		c := *at
+		if known && w.quiet >= offset && v.emptiesShown(r) {
+			c.Runs = y.pieces(c.Runs, v.p.cal, r, b, from, w.start)
+		}
+		if w.changed >= offset && y.published(r, w.start) {
+			c.Candles = append(c.Candles, y.candle(r, w))
+		}
+		b, from, known = basis{w.fig.Last, w.fig.Close}, w.end, true
+		return full()
+	})
+	if err == nil && known && r.tail >= offset && v.emptiesShown(r) {
+		(*at).Runs = y.pieces((*at).Runs, v.p.cal, r, b, from, y.watermark)
+	}
+	return err
+}
+
+func (v *View) emptiesShown(r *series) bool {
+	return r.period != schema.P1s || v.p.settings.EmptySeconds
+}
+
+// before gives what a series' first window in the store follows.
+func (v *View) before(y *symbol, r *series) (b basis, from schema.Time, known bool) {
+	o := y.origin()
+	if o == nil || r.forgotten != noTime {
+		return basis{}, 0, false
+	}
+	return basis{o.ID, o.Price}, v.p.cal.End(r.period, v.p.cal.Start(r.period, o.Time)), true
+}
+
+func (v *View) window(y *symbol, r *series, start schema.Time, row []byte) (*window, error) {
+	w := &window{start: start, end: v.p.cal.End(r.period, start)}
+	if err := w.decode(row); err != nil {
+		return nil, fmt.Errorf("%s %v %v: %w", y.name, r.period, start, err)
+	}
+	w.status = y.ruling(w.start, w.end)
+	return w, nil
+}
+
+// Candle gives what the partition publishes for one window; ok is false if it
+// publishes nothing, or has forgotten the window.
+func (v *View) Candle(name string, period schema.Period, start schema.Time) (c schema.Candle, ok bool, err error) {
+	y := v.p.symbols[name]
+	if y == nil {
+		return c, false, nil
+	}
+	var r *series
+	for _, x := range y.series {
+		if x.period == period {
+			r = x
+		}
+	}
+	if r == nil || v.p.cal.Start(period, start) != start || !y.published(r, start) {
+		return c, false, nil
+	}
+	it, err := v.snap.NewIter(&pebble.IterOptions{LowerBound: appendSeriesKey(nil, name, period), UpperBound: appendSeriesKey(nil, name, period+1)})
+	if err != nil {
+		return c, false, fmt.Errorf("read committed state: %w", err)
+	}
+	defer func() { err = errors.Join(err, it.Error(), it.Close()) }()
+	b, from, known := v.before(y, r)
+	end := y.watermark
+	if it.SeekLT(appendWindowKey(nil, name, period, start+1)) {
+		w, err := v.window(y, r, windowStart(it.Key()), it.Value())
+		if err != nil {
+			return c, false, err
+		}
+		if w.start == start {
+			return y.candle(r, w), true, nil
+		}
+		b, from, known = basis{w.fig.Last, w.fig.Close}, w.end, true
+	}
+	if it.SeekGE(appendWindowKey(nil, name, period, start)) {
+		end = windowStart(it.Key())
+	}
+	if !known || !v.emptiesShown(r) || start < from || start >= end {
+		return c, false, nil
+	}
+	for _, run := range y.pieces(nil, v.p.cal, r, b, start, v.p.cal.End(period, start)) {
+		run.Expand(v.p.cal, func(e *schema.Candle) bool { c, ok = *e, true; return false })
+	}
+	return c, ok, nil
+}

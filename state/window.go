@@ -1,0 +1,97 @@
+package state
+
+import (
+	"sort"
+
+	"millrace/schema"
+)
+
+// window is one window with trades. Only windows that can still change stand in
+// memory; the rest is in the store alone.
+type window struct {
+	start, end schema.Time
+	fig        schema.Figures
+	// changed is the offset of the record that changed what the window
+	// publishes last; quiet the same for the run of empty windows before it.
+	changed, quiet int64
+	received       schema.Time // of its newest trade; not stored
+	status         schema.Status
+	dirty          bool
+	// cut: the window before it is in the store alone, and all between the two
+	// is proven.
+	cut bool
+	// proven: the run of empty windows before it is proven, so it stays as it is.
+	proven bool
+}
+
+// series is a symbol's windows of one period.
+type series struct {
+	period schema.Period
+	win    []*window // by start
+	// tail is the offset of the record that changed the run of empty windows
+	// behind the newest window last.
+	tail int64
+	// since: windows that start at or before it are not kept (the period was
+	// switched on when the symbol had reached it).
+	since schema.Time
+	// forgotten: the windows before it are no longer in the store.
+	forgotten schema.Time
+	// Empty windows that start in [from, to) may have changed in this
+	// micro-batch.
+	from, to schema.Time
+	free     []*window
+}
+
+// find gives the place of the first window that starts at or after start.
+func (r *series) find(start schema.Time) int {
+	n := len(r.win)
+	if n == 0 || r.win[n-1].start < start {
+		return n
+	}
+	if r.win[n-1].start == start {
+		return n - 1
+	}
+	return sort.Search(n, func(i int) bool { return r.win[i].start >= start })
+}
+
+// touch notes that empty windows in [from, to) may have changed.
+func (r *series) touch(from, to schema.Time) {
+	if r.from >= r.to {
+		r.from, r.to = from, to
+		return
+	}
+	r.from, r.to = min(r.from, from), max(r.to, to)
+}
+
+// insert makes a window at place i.
+func (r *series) insert(i int, start, end schema.Time) *window {
+	var w *window
+	if n := len(r.free); n > 0 {
+		w, r.free = r.free[n-1], r.free[:n-1]
+		*w = window{}
+	} else {
+		w = new(window)
+	}
+	w.start, w.end = start, end
+	r.win = append(r.win, nil)
+	copy(r.win[i+1:], r.win[i:])
+	r.win[i] = w
+	return w
+}
+
+// drop takes the windows for which cold reports true out of memory.
+func (r *series) drop(cold func(i int) bool) {
+	kept, cut := r.win[:0], false
+	for i, w := range r.win {
+		if cold(i) {
+			r.free = append(r.free, w)
+			cut = true
+			continue
+		}
+		if cut {
+			w.cut, cut = true, false
+		}
+		kept = append(kept, w)
+	}
+	r.win = kept
+}
