@@ -41,41 +41,43 @@ const (
 	fSource
 )
 
-// repeated has a bit for each field that is a column of numbers.
-const repeated = 1<<fID | 1<<fTime | 1<<fPrice | 1<<fQty | 1<<fSpan
+// column is what is left to read of a field: body[at:end].
+type column struct{ at, end int }
+
+func (c column) of(body []byte) []byte { return body[c.at:c.end] }
+func (c column) empty() bool           { return c.at == c.end }
 
 // decode reads a TradeBatch as a proto3 parser has to: fields in any order,
 // unknown ones passed over. Every trade is validated.
 func (b *Batch) decode(body []byte) error {
 	*b = Batch{Trades: b.Trades[:0]}
-	var col [fVoid + 1][]byte
+	var col [fVoid + 1]column
 	var priceScale, qtyScale uint32
-	for in := body; len(in) > 0; {
-		tag, n := varint(in)
-		if n <= 0 || tag>>3 < 1 || tag>>3 > uint64(protowire.MaxValidNumber) {
-			return errCut
+	for i := 0; i < len(body); {
+		tag, n := number(body, i)
+		num := tag >> 3
+		if n >= len(body) || num < 1 || num > uint64(protowire.MaxValidNumber) {
+			return errCut // no field ends with its tag
 		}
-		in = in[n:]
-		num := int(tag >> 3)
-		switch tag & 7 {
+		switch i = n; tag & 7 {
 		case 2:
-			l, n := varint(in)
-			if n <= 0 || l > uint64(len(in)-n) {
+			l, n := number(body, i)
+			if n > len(body) || l > uint64(len(body)-n) {
 				return errCut
 			}
+			i = n + int(l)
 			if num <= fVoid {
-				if col[num] != nil {
+				if col[num].end > 0 {
 					return b.loose(body)
 				}
-				col[num] = in[n : n+int(l)]
+				col[num] = column{n, i}
 			}
-			in = in[n+int(l):]
 		case 0:
-			v, n := varint(in)
-			if n <= 0 {
+			v, n := number(body, i)
+			if n > len(body) {
 				return errCut
 			}
-			in = in[n:]
+			i = n
 			switch num {
 			case fPriceScale:
 				priceScale = uint32(v)
@@ -85,29 +87,27 @@ func (b *Batch) decode(body []byte) error {
 				b.Received = Time(v)
 			case fSource:
 				b.Source = Source(v)
-			default:
-				if num <= fVoid && repeated>>num&1 == 1 {
-					return b.loose(body)
-				}
+			case fID, fTime, fPrice, fQty, fSpan:
+				return b.loose(body)
 			}
 		default:
-			n := protowire.ConsumeFieldValue(protowire.Number(num), protowire.Type(tag&7), in)
+			n := protowire.ConsumeFieldValue(protowire.Number(num), protowire.Type(tag&7), body[i:])
 			if n < 0 {
 				return errCut
 			}
-			in = in[n:]
+			i += n
 		}
 	}
-	if !plainSymbol(col[fSymbol]) {
-		if err := ValidateSymbol(string(col[fSymbol])); err != nil {
+	b.Symbol = col[fSymbol].of(body)
+	if !plainSymbol(b.Symbol) {
+		if err := ValidateSymbol(string(b.Symbol)); err != nil {
 			return fmt.Errorf("%w: trade batch: %w", ErrTick, err)
 		}
 	}
 	if priceScale > MaxScale || qtyScale > MaxScale {
-		return fmt.Errorf("%w: trade batch of %s with scales %d and %d", ErrTick, col[fSymbol], priceScale, qtyScale)
+		return fmt.Errorf("%w: trade batch of %s with scales %d and %d", ErrTick, b.Symbol, priceScale, qtyScale)
 	}
-	b.Symbol = col[fSymbol]
-	return b.columns(&col, uint8(priceScale), uint8(qtyScale))
+	return b.columns(body, &col, uint8(priceScale), uint8(qtyScale))
 }
 
 // maxLoose bounds what loose reads: MaxBatch unpacked trades of the longest
@@ -132,34 +132,31 @@ func (b *Batch) loose(body []byte) error {
 	return b.decode(packed)
 }
 
-// columns turns the columns into trades, all columns in step.
-func (b *Batch) columns(col *[fVoid + 1][]byte, priceScale, qtyScale uint8) error {
+// columns turns the columns into trades, all columns in step. A sum that wraps
+// is negative, which Validate refuses.
+func (b *Batch) columns(body []byte, col *[fVoid + 1]column, priceScale, qtyScale uint8) error {
 	ids, times, prices, qtys, spans := col[fID], col[fTime], col[fPrice], col[fQty], col[fSpan]
-	aggregates := len(spans) > 0
-	makers, voids := col[fBuyerMaker], col[fVoid]
+	aggregates := !spans.empty()
+	makers, voids := col[fBuyerMaker].of(body), col[fVoid].of(body)
 	var next, last, price int64
-	for i := 0; len(ids) > 0; i++ {
-		dID, n1 := varint(ids)
-		dT, n2 := varint(times)
-		dP, n3 := varint(prices)
-		qty, n4 := varint(qtys)
-		if n1 <= 0 || n2 <= 0 || n3 <= 0 || n4 <= 0 {
+	for i := 0; ids.at < ids.end; i++ {
+		// A number that runs over its column's end is found here, a turn later.
+		if times.at >= times.end || prices.at >= prices.end || qtys.at >= qtys.end || aggregates && spans.at >= spans.end {
 			return b.uneven()
+		}
+		var dID, dT, dP, qty, span uint64
+		dID, ids.at = number(body, ids.at)
+		dT, times.at = number(body, times.at)
+		dP, prices.at = number(body, prices.at)
+		qty, qtys.at = number(body, qtys.at)
+		if aggregates {
+			span, spans.at = number(body, spans.at)
 		}
 		if i >= MaxBatch {
 			return fmt.Errorf("%w: trade batch of %s: more than %d trades", ErrTick, b.Symbol, MaxBatch)
 		}
-		ids, times, prices, qtys = ids[n1:], times[n2:], prices[n3:], qtys[n4:]
-		var span uint64
-		if aggregates {
-			var n int
-			if span, n = varint(spans); n <= 0 || span > MaxVersionN {
-				return b.uneven()
-			}
-			spans = spans[n:]
-		}
-		if qty > 1<<63-1 {
-			return fmt.Errorf("%w: trade batch of %s: quantity out of bounds", ErrTick, b.Symbol)
+		if span > MaxVersionN || qty > 1<<63-1 {
+			return fmt.Errorf("%w: trade batch of %s: span %d or quantity %d out of bounds", ErrTick, b.Symbol, span, qty)
 		}
 		id := next + unzigzag(dID)
 		last += unzigzag(dT)
@@ -167,7 +164,7 @@ func (b *Batch) columns(col *[fVoid + 1][]byte, priceScale, qtyScale uint8) erro
 		b.Trades = append(b.Trades, Trade{
 			ID: id, Last: id + int64(span), Time: Time(last),
 			Price: Decimal{price, priceScale}, Qty: Decimal{int64(qty), qtyScale},
-			BuyerMaker: bit(makers, i), Void: len(voids) > 0 && bit(voids, i),
+			BuyerMaker: bit(makers, i), Void: bit(voids, i),
 		})
 		t := &b.Trades[i]
 		if err := t.Validate(); err != nil {
@@ -175,7 +172,7 @@ func (b *Batch) columns(col *[fVoid + 1][]byte, priceScale, qtyScale uint8) erro
 		}
 		next = t.Last + 1
 	}
-	if len(times)+len(prices)+len(qtys)+len(spans) > 0 || len(b.Trades) == 0 {
+	if len(b.Trades) == 0 || !ids.empty() || !times.empty() || !prices.empty() || !qtys.empty() || !spans.empty() {
 		return b.uneven()
 	}
 	return nil
@@ -186,27 +183,3 @@ func (b *Batch) uneven() error {
 }
 
 var errCut = fmt.Errorf("%w: cut short", ErrTick)
-
-// varint reads one varint. n is 0 where the input ends too early, −1 where
-// the number is over 64 bits.
-func varint(in []byte) (v uint64, n int) {
-	if len(in) > 0 && in[0] < 0x80 { // the common case in a delta-coded column
-		return uint64(in[0]), 1
-	}
-	for i := 0; i < len(in) && i < 10; i++ {
-		c := in[i]
-		v |= uint64(c&0x7f) << (7 * i)
-		if c < 0x80 {
-			if i == 9 && c > 1 {
-				return 0, -1
-			}
-			return v, i + 1
-		}
-	}
-	return 0, 0
-}
-
-func zigzag(v int64) uint64   { return uint64(v<<1) ^ uint64(v>>63) }
-func unzigzag(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }
-
-func bit(bits []byte, i int) bool { return i>>3 < len(bits) && bits[i>>3]>>(i&7)&1 == 1 }

@@ -131,7 +131,7 @@ func reordered(r *rand.Rand, pb *schemapb.TradeBatch) []byte {
 		num, typ, n := protowire.ConsumeField(whole)
 		field := whole[:n]
 		whole = whole[n:]
-		if typ == protowire.BytesType && num <= fVoid && repeated>>num&1 == 1 {
+		if typ == protowire.BytesType && slices.Contains([]protowire.Number{fID, fTime, fPrice, fQty, fSpan}, num) {
 			_, _, tag := protowire.ConsumeTag(field)
 			packed, _ := protowire.ConsumeBytes(field[tag:])
 			way := r.IntN(3) // packed, unpacked, or in pieces of either kind

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"millrace/schema/schemapb"
@@ -96,17 +95,21 @@ type Repair struct {
 // memory. t.Batch.Symbol points into value. After an error t holds nothing of
 // use. Errors wrap ErrTick.
 func (t *Tick) Decode(value []byte) error {
-	num, typ, n := protowire.ConsumeTag(value)
-	if n < 0 || typ != protowire.BytesType || num > protowire.Number(KindRepair) {
+	if len(value) == 0 {
+		return fmt.Errorf("%w: empty", ErrTick)
+	}
+	tag, n := number(value, 0)
+	num := tag >> 3
+	if n >= len(value) || tag&7 != 2 || num < 1 || num > uint64(KindRepair) {
 		return fmt.Errorf("%w: unknown body (field %d)", ErrTick, num)
 	}
-	body, m := protowire.ConsumeBytes(value[n:])
-	if m < 0 || n+m != len(value) {
+	size, n := number(value, n)
+	if n > len(value) || size != uint64(len(value)-n) {
 		return fmt.Errorf("%w: cut short or followed by something", ErrTick)
 	}
 	t.Kind = Kind(num)
 	if t.Kind == KindTrades {
-		return t.Batch.decode(body)
+		return t.Batch.decode(value[n:])
 	}
 	return t.decodeControl(value)
 }
