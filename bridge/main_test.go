@@ -1,0 +1,10 @@
+package bridge
+
+import (
+	"os"
+	"testing"
+
+	"millrace/internal/testenv"
+)
+
+func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
