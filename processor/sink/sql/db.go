@@ -41,12 +41,15 @@ type dialect struct {
 // Open connects, migrates the schema (unless ReadOnly) and checks that all that
 // Write does is allowed. Its errors say what to do; none shows the password.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
-	cfg.EnsureDefaults()
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
 	to, err := parseDSN(cfg.DSN)
 	if err != nil {
+		return nil, err
+	}
+	if to.unverified && cfg.Log == nil {
+		return nil, fmt.Errorf("sql sink: open: %v: tls=skip-verify without a log to warn in", to)
+	}
+	cfg.EnsureDefaults()
+	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	if cfg.Password != "" {

@@ -20,6 +20,8 @@ func keptFrom(newest schema.Time, days int) schema.Time {
 // counted from newest: the lowest of the newest applied times of all partitions
 // that write here, never the clock. On MySQL it also splits coming days off, so
 // it should be called about once a day of that time; the sink works without.
+// Where more than 32 days are kept, a piece has several days and goes once all of
+// it is old.
 //
 // There, dropping waits until running statements on the table have ended, at
 // most LockTimeout, and writers wait behind it; then it fails with an error that
