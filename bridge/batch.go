@@ -95,9 +95,11 @@ func (d *delivery) read(part *partition, rec *kgo.Record, buf []byte) (m message
 		err = checkKey(rec.Key, &c)
 	}
 	if err != nil {
-		count.damaged.Add(1)
-		d.b.cfg.Log.Error("a record on the topic of candles is none and is passed over",
-			"topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "err", err)
+		// A topic full of them must not fill the disk with lines.
+		if n := count.damaged.Add(1); n <= 100 || n%1000 == 0 {
+			d.b.cfg.Log.Error("a record on the topic of candles is none and is passed over",
+				"topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "damaged", n, "err", err)
+		}
 		return m, buf, false
 	}
 	key := seriesKey{c.Symbol, c.Period}

@@ -90,6 +90,7 @@ func checkLast(t *testing.T, h *harness, heard []got, produced []schema.Candle) 
 }
 
 func TestEveryUpdateComesInOrder(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t)
 	l := h.listen()
 	symbols := []string{"BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPETH"}
@@ -138,6 +139,7 @@ func TestEveryUpdateComesInOrder(t *testing.T) {
 // The bucket has the newest window even when an older one is revised later,
 // and the higher version even when a lower one comes after it.
 func TestNewestStays(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t)
 	l := h.listen()
 	r := h.start(h.config())
@@ -167,6 +169,7 @@ func TestNewestStays(t *testing.T) {
 }
 
 func TestPositionResumes(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t)
 	symbols := []string{"BTCUSDT", "ETHUSDT"}
 	first := growing(symbols, 0, 10)
@@ -193,8 +196,39 @@ func TestPositionResumes(t *testing.T) {
 	}
 }
 
+// The stream goes while the bridge runs: all is sent again.
+func TestStreamIsDeletedMeanwhile(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	produced := growing([]string{"BTCUSDT", "ETHUSDT"}, 0, 5)
+	h.produce(produced...)
+	r := h.start(h.config())
+	r.settled()
+	for n, name := range []string{schema.FinalStream, "KV_" + schema.CandlesBucket, "KV_" + schema.PositionBucket} {
+		if err := h.js().DeleteStream(h.ctx(), name); err != nil {
+			t.Fatal(err)
+		}
+		more := growing([]string{"BTCUSDT", "ETHUSDT"}, int64(5+n), int64(6+n))
+		h.produce(more...)
+		produced = append(produced, more...)
+		r.settled()
+		checkStream(t, h, produced)
+		for _, k := range []string{"1m.BTCUSDT", "1m.ETHUSDT"} {
+			if g, want := h.newest(k), more[len(more)-1]; g.Version != want.Version.String() || g.Start != want.Start.Std().Format("2006-01-02T15:04:05Z07:00") {
+				t.Errorf("without %s: bucket: %s is %+v, wanted version %s", name, k, g, want.Version)
+			}
+		}
+	}
+	for p, end := range h.ends {
+		if at := h.position(p); at.Offset != end {
+			t.Errorf("position of %d: %+v, wanted %d", p, at, end)
+		}
+	}
+}
+
 // A topic that was made anew, or a NATS that was emptied, voids the position.
 func TestPositionIsOfOneLife(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t)
 	produced := growing([]string{"BTCUSDT"}, 0, 5)
 	h.produce(produced...)
@@ -242,6 +276,7 @@ func TestPositionIsOfOneLife(t *testing.T) {
 }
 
 func TestSymbolsOfAnyKind(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t)
 	l := h.listen()
 	symbols := []string{"这是测试币456", "A.B", "*", ">", "$x=y", `quo"te\`, "BTC-USDT_240628"}
@@ -270,6 +305,7 @@ func TestSymbolsOfAnyKind(t *testing.T) {
 
 // Two in a group share the partitions; when one goes, the other has them all.
 func TestTwoShareThePartitions(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t)
 	l := h.listen()
 	var symbols []string
@@ -326,7 +362,42 @@ func TestTwoShareThePartitions(t *testing.T) {
 	checkLast(t, h, l.all(), produced)
 }
 
+// Bridges come and go while candles flow.
+func TestBridgesComeAndGo(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	l := h.listen()
+	var symbols []string
+	for i := range 12 {
+		symbols = append(symbols, fmt.Sprintf("S%dUSDT", i))
+	}
+	c := h.config()
+	c.Group, c.BatchRecords = "bridges", 40
+	var produced []schema.Candle
+	bridges := []*running{h.start(c)}
+	for n := range int64(6) {
+		run := growing(symbols, 5*n, 5*n+5)
+		h.produce(run[:len(run)/2]...)
+		bridges = append(bridges, h.start(c))
+		h.produce(run[len(run)/2:]...)
+		produced = append(produced, run...)
+		if n%2 == 0 {
+			bridges[0].kill()
+		} else {
+			bridges[0].stop()
+		}
+		bridges = bridges[1:]
+	}
+	last := bridges[len(bridges)-1]
+	last.settled() // it is the only one left, so all partitions are its
+	heard := l.all()
+	checkNoneMissing(t, heard, produced)
+	checkStream(t, h, produced)
+	checkLast(t, h, heard, produced)
+}
+
 func TestDamagedRecordsAreToldAndPassedOver(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t)
 	l := h.listen()
 	good := candle("BTCUSDT", schema.P1m, 1, 5, schema.Final)

@@ -19,6 +19,7 @@ import (
 // A bridge that is killed at any moment, with records that repeat in the log
 // as a restarted processor makes them, and each final candle is once.
 func TestKilledAtAnyMoment(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t)
 	l := h.listen()
 	var produced []schema.Candle
@@ -95,6 +96,7 @@ func checkNoneMissing(t *testing.T, heard []got, produced []schema.Candle) {
 // What is in the stream and in no position is found there, however long the
 // bridge was away: the stream's own memory of ids is not needed.
 func TestStreamIsLookedThroughAfterACrash(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t)
 	first := growing([]string{"BTCUSDT"}, 0, 5)
 	h.produce(first...)
@@ -131,6 +133,7 @@ func TestStreamIsLookedThroughAfterACrash(t *testing.T) {
 
 // The server stops and starts again on its port and folder in mid-run.
 func TestServerRestarts(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t)
 	r := h.start(h.config())
 	var produced []schema.Candle
@@ -164,6 +167,7 @@ func TestServerRestarts(t *testing.T) {
 
 // The server is killed with no chance to write anything down, then it hangs.
 func TestServerIsKilledAndHangs(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t)
 	server := testenv.StartNATSProcess(t)
 	h.nats = &testenv.NATS{URL: server.URL}
@@ -208,6 +212,7 @@ func TestServerIsKilledAndHangs(t *testing.T) {
 // The connection is cut again and again while subscribers keep theirs: they
 // hear everything, and what repeats never replaces what is newer in the end.
 func TestConnectionIsCut(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t)
 	l := h.listen()
 	relay := newRelay(t, strings.TrimPrefix(h.nats.URL, "nats://"))
@@ -297,6 +302,7 @@ func (r *relay) cut() {
 }
 
 func TestOpenSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t)
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -308,7 +314,8 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close()
+	t.Cleanup(func() { silent.Close() })
+	h.start(h.config()).stop() // lays NATS out
 	for name, x := range map[string]struct {
 		change func(*Config)
 		want   string
@@ -321,7 +328,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		"no CA file":   {func(c *Config) { c.NATS.CAFile = "/nowhere/ca.pem" }, "read the authority"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h.start(h.config()).stop() // lays NATS out
+			t.Parallel()
 			c := h.config()
 			x.change(&c)
 			b, err := New(c)
@@ -346,6 +353,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestNATSPrintsNoSecrets(t *testing.T) {
+	t.Parallel()
 	c := NATS{URLs: []string{"nats://user:geheim@host:4222", "tls://geheim@other:4222"}, Token: "geheim", User: "geheim", Password: "geheim"}
 	for _, s := range []string{fmt.Sprint(c), fmt.Sprintf("%+v %#v", c, c), c.LogValue().String()} {
 		if strings.Contains(s, "geheim") || !strings.Contains(s, "nats://host:4222") {

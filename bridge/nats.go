@@ -196,11 +196,9 @@ func (n *NATS) login() ([]nats.Option, error) {
 		if f.name == "" {
 			continue
 		}
-		file, err := os.Open(f.name)
-		if err != nil {
+		if _, err := os.ReadFile(f.name); err != nil {
 			return nil, fmt.Errorf("nats: read the %s: %w", f.what, err)
 		}
-		file.Close()
 	}
 	if n.CAFile != "" {
 		opts = append(opts, nats.RootCAs(n.CAFile))

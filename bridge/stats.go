@@ -22,7 +22,7 @@ type Stats struct {
 	Written   int64 // entries written into the bucket of newest candles
 	Repeated  int64 // records not newer than one already sent, and so not sent
 	Deleted   int64 // records without a value: a key's end, nothing to send
-	Damaged   int64 // records that are no candle; each is in the log
+	Damaged   int64 // records that are no candle; the first hundred are in the log, then every thousandth
 	Resent    int64 // messages sent again after a lost connection
 	Rounds    int64 // confirmations
 

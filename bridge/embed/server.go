@@ -40,7 +40,9 @@ func StartServer(dir, host string, port int) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the nats server: listen on %s: %w; stop what uses the port or set --nats-port", addr, cause(err))
 	}
-	l.Close()
+	if err := l.Close(); err != nil {
+		return nil, fmt.Errorf("start the nats server: try %s: %w", addr, err)
+	}
 	log := &faults{hit: make(chan struct{})}
 	s, err := server.NewServer(&server.Options{
 		ServerName: "millrace-dev",
