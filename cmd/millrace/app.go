@@ -73,6 +73,7 @@ func (a *app) root() *cobra.Command {
 	})
 	root.SetHelpCommand(a.helpCommand(root))
 	root.AddCommand(
+		a.cobra(a.bridgeCommand()),
 		a.cobra(a.configCommand()),
 		a.cobra(a.versionCommand()),
 	)

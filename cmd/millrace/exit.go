@@ -7,6 +7,10 @@ import (
 	"net"
 	"strings"
 	"syscall"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/nats-io/nats.go"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // Exit codes. `millrace help exit-codes` explains them to users.
@@ -49,6 +53,9 @@ var classes = []struct {
 }{
 	{is(errInterrupted), exitInterrupted},
 	{is(context.Canceled), exitInterrupted},
+	{is(kerr.SaslAuthenticationFailed), exitUsage},
+	{is(nats.ErrAuthorization), exitUsage},
+	{mysqlRefuses, exitUsage},
 	{is(syscall.ECONNREFUSED), exitAway},
 	{is(syscall.ECONNRESET), exitAway},
 	{is(syscall.EHOSTUNREACH), exitAway},
@@ -56,10 +63,20 @@ var classes = []struct {
 	{is(syscall.ETIMEDOUT), exitAway},
 	{is(syscall.EADDRINUSE), exitAway},
 	{func(err error) bool { var e *net.DNSError; return errors.As(err, &e) }, exitAway},
+	{is(nats.ErrNoServers), exitAway},
+	{is(nats.ErrTimeout), exitAway},
+	{is(context.DeadlineExceeded), exitAway}, // what waits has a deadline only for an answer
 }
 
 func is(target error) func(error) bool {
 	return func(err error) bool { return errors.Is(err, target) }
+}
+
+// mysqlRefuses reports a refused login, or a database the user may not enter or
+// that isn't there.
+func mysqlRefuses(err error) bool {
+	var e *mysql.MySQLError
+	return errors.As(err, &e) && (e.Number == 1044 || e.Number == 1045 || e.Number == 1049 || e.Number == 1698)
 }
 
 // exitCode gives the exit code of err: the one place that knows all classes.

@@ -117,7 +117,18 @@ func span(p *time.Duration, lo, hi time.Duration) field {
 			return 0, fmt.Errorf("%v is not within %v to %v", d, lo, hi)
 		}
 		return d, nil
-	}, time.Duration.String)
+	}, func(d time.Duration) string { return trimZeros(d.String()) })
+}
+
+// trimZeros gives 168h for 168h0m0s and 1m for 1m0s.
+func trimZeros(s string) string {
+	if rest, ok := strings.CutSuffix(s, "m0s"); ok {
+		s = rest + "m"
+	}
+	if rest, ok := strings.CutSuffix(s, "h0m"); ok {
+		s = rest + "h"
+	}
+	return s
 }
 
 // password hides its value; its errors never quote it.

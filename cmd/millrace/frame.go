@@ -10,27 +10,32 @@ import (
 // frame is what dev shows at one moment: the newest window of some series, and
 // how long each stage takes.
 type frame struct {
-	title  string   // one line: what runs, for how long, how much of it
-	notes  []string // a line each: addresses, what is wrong
-	rows   []candleRow
-	stages []stageRow
+	Title  string      `json:"title"` // one line: what runs, for how long, how much of it
+	Notes  []string    `json:"notes"` // a line each: addresses, what is wrong
+	Rows   []candleRow `json:"candles"`
+	Stages []stageRow  `json:"stages"`
 }
 
 // candleRow is a candle as it is shown; figures are as exact as they are.
 type candleRow struct {
-	symbol, period         string
-	start                  time.Time
-	open, high, low, close string
-	volume                 string
-	trades                 int64
-	status                 string
+	Symbol string    `json:"symbol"`
+	Period string    `json:"period"`
+	Start  time.Time `json:"start_time"`
+	Open   string    `json:"open"`
+	High   string    `json:"high"`
+	Low    string    `json:"low"`
+	Close  string    `json:"close"`
+	Volume string    `json:"volume"`
+	Trades int64     `json:"trades"`
+	Status string    `json:"status"`
 }
 
 // stageRow is how long one stage took lately.
 type stageRow struct {
-	name     string
-	count    int64
-	p50, p99 time.Duration
+	Name  string        `json:"stage"`
+	Count int64         `json:"count"`
+	P50   time.Duration `json:"p50_ns"`
+	P99   time.Duration `json:"p99_ns"`
 }
 
 // column of the table of candles. rank is the order in which columns are left
@@ -43,44 +48,44 @@ type column struct {
 }
 
 var columns = []column{
-	{"symbol", false, 0, func(r *candleRow) string { return r.symbol }},
-	{"period", false, 0, func(r *candleRow) string { return r.period }},
+	{"symbol", false, 0, func(r *candleRow) string { return r.Symbol }},
+	{"period", false, 0, func(r *candleRow) string { return r.Period }},
 	{"start", false, 5, func(r *candleRow) string { return startText(r) }},
-	{"open", true, 4, func(r *candleRow) string { return r.open }},
-	{"high", true, 2, func(r *candleRow) string { return r.high }},
-	{"low", true, 2, func(r *candleRow) string { return r.low }},
-	{"close", true, 0, func(r *candleRow) string { return r.close }},
-	{"volume", true, 3, func(r *candleRow) string { return r.volume }},
-	{"trades", true, 1, func(r *candleRow) string { return fmt.Sprint(r.trades) }},
-	{"status", false, 0, func(r *candleRow) string { return r.status }},
+	{"open", true, 4, func(r *candleRow) string { return r.Open }},
+	{"high", true, 2, func(r *candleRow) string { return r.High }},
+	{"low", true, 2, func(r *candleRow) string { return r.Low }},
+	{"close", true, 0, func(r *candleRow) string { return r.Close }},
+	{"volume", true, 3, func(r *candleRow) string { return r.Volume }},
+	{"trades", true, 1, func(r *candleRow) string { return fmt.Sprint(r.Trades) }},
+	{"status", false, 0, func(r *candleRow) string { return r.Status }},
 }
 
 // startText gives the clock time; windows of a day and more start at midnight,
 // so these show the date.
 func startText(r *candleRow) string {
-	if t := r.start.UTC(); strings.HasSuffix(r.period, "d") || strings.HasSuffix(r.period, "w") || strings.HasSuffix(r.period, "M") {
+	if t := r.Start.UTC(); strings.HasSuffix(r.Period, "d") || strings.HasSuffix(r.Period, "w") || strings.HasSuffix(r.Period, "M") {
 		return t.Format(time.DateOnly)
 	}
-	return r.start.UTC().Format(time.TimeOnly)
+	return r.Start.UTC().Format(time.TimeOnly)
 }
 
 // render gives the lines that fit into width columns and height lines. Candles
 // give way first where it is too high.
 func (f *frame) render(width, height int) []string {
 	var head, tail []string
-	if f.title != "" {
-		head = append(head, f.title)
+	if f.Title != "" {
+		head = append(head, f.Title)
 	}
-	head = append(head, f.notes...)
-	if len(f.stages) > 0 {
+	head = append(head, f.Notes...)
+	if len(f.Stages) > 0 {
 		tail = append(tail, "")
-		tail = append(tail, stageLines(f.stages)...)
+		tail = append(tail, stageLines(f.Stages)...)
 	}
 	lines := head
 	room := height - len(head) - len(tail) - 2 // a blank line and the titles
-	if n := min(len(f.rows), room); n > 0 {
+	if n := min(len(f.Rows), room); n > 0 {
 		lines = append(lines, "")
-		lines = append(lines, candleLines(f.rows[:n], width)...)
+		lines = append(lines, candleLines(f.Rows[:n], width)...)
 	}
 	lines = append(lines, tail...)
 	lines = lines[:min(len(lines), max(height, 1))]
@@ -136,13 +141,13 @@ func candleLines(rows []candleRow, width int) []string {
 func stageLines(stages []stageRow) []string {
 	name := len("stage")
 	for _, s := range stages {
-		name = max(name, utf8.RuneCountInString(s.name))
+		name = max(name, utf8.RuneCountInString(s.Name))
 	}
 	lines := []string{fmt.Sprintf("%-*s  %10s  %8s  %8s", name, "stage", "count", "p50", "p99")}
 	for _, s := range stages {
 		var b strings.Builder
-		pad(&b, s.name, name, false)
-		fmt.Fprintf(&b, "  %10d  %8s  %8s", s.count, short(s.p50), short(s.p99))
+		pad(&b, s.Name, name, false)
+		fmt.Fprintf(&b, "  %10d  %8s  %8s", s.Count, short(s.P50), short(s.P99))
 		lines = append(lines, b.String())
 	}
 	return lines
@@ -150,11 +155,11 @@ func stageLines(stages []stageRow) []string {
 
 // line gives the frame as one plain line, for a log or a file.
 func (f *frame) line() string {
-	parts := []string{f.title}
-	for _, s := range f.stages {
-		parts = append(parts, fmt.Sprintf("%s p50 %s p99 %s", s.name, short(s.p50), short(s.p99)))
+	parts := []string{f.Title}
+	for _, s := range f.Stages {
+		parts = append(parts, fmt.Sprintf("%s p50 %s p99 %s", s.Name, short(s.P50), short(s.P99)))
 	}
-	return strings.Join(append(parts, f.notes...), " · ")
+	return strings.Join(append(parts, f.Notes...), " · ")
 }
 
 // short gives d with three digits at most: 834µs, 1.25ms, 12.3s.

@@ -13,14 +13,14 @@ import (
 func sampleFrame() frame {
 	at := time.Date(2024, 8, 8, 23, 55, 0, 0, time.UTC)
 	return frame{
-		title: "millrace dev · 12,345 ticks · 980 a second · 1m12s",
-		notes: []string{"Kafka 127.0.0.1:9092 · NATS 127.0.0.1:4222 · http://127.0.0.1:8080"},
-		rows: []candleRow{
+		Title: "millrace dev · 12,345 ticks · 980 a second · 1m12s",
+		Notes: []string{"Kafka 127.0.0.1:9092 · NATS 127.0.0.1:4222 · http://127.0.0.1:8080"},
+		Rows: []candleRow{
 			{"BTCUSDT", "1m", at, "61837.63", "61840", "61800.01", "61812.5", "12.34567", 1842, "live"},
 			{"BTCUSDT", "1d", at.Truncate(24 * time.Hour), "55027.13", "62745.14", "54730", "61812.5", "40210.00312", 2210345, "live"},
 			{"测试", "1s", at, "0.00001234", "0.00001234", "0.00001234", "0.00001234", "0", 0, "final"},
 		},
-		stages: []stageRow{
+		Stages: []stageRow{
 			{"frame to log", 12345, 834 * time.Microsecond, 12345 * time.Microsecond},
 			{"log to SQL", 900, 0, 12345 * time.Millisecond},
 		},
@@ -71,7 +71,7 @@ log to SQL           900         -     12.3s
 // No terminal is too small, and none may be overrun.
 func TestFrameFitsAnywhere(t *testing.T) {
 	f := sampleFrame()
-	f.rows[0].symbol = "A\x1b[2J\nB"
+	f.Rows[0].Symbol = "A\x1b[2J\nB"
 	for width := 1; width < 140; width++ {
 		for height := 1; height < 14; height++ {
 			lines := f.render(width, height)
@@ -156,7 +156,7 @@ func TestScreenDrawsOverItself(t *testing.T) {
 		show,
 		func() { fmt.Fprintln(s, "log 2") },
 		func() { fmt.Fprint(s, "log 3\nlog 4\n") },
-		func() { f.rows = f.rows[:1]; f.title = "less"; show() },
+		func() { f.Rows = f.Rows[:1]; f.Title = "less"; show() },
 	}
 	for _, step := range steps {
 		step()

@@ -13,7 +13,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"go.uber.org/goleak"
+
+	"millrace/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
@@ -23,18 +24,11 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// leakChecked fails the package if a goroutine is left.
+// leakChecked is what testscript runs where this process is the test itself.
 type leakChecked struct{ m *testing.M }
 
 func (l leakChecked) Run() int {
-	code := l.m.Run()
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-	}
-	return code
+	return testenv.Main(l.m)
 }
 
 func TestScripts(t *testing.T) {

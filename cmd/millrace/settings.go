@@ -29,12 +29,14 @@ type settings struct {
 // partitions), and in dev what is used from what is embedded.
 func (s *settings) given(name string) bool { return s.places[name].strength > byDefault }
 
-// tlsSettings are how a connection is secured. A CA or a certificate alone
-// turns TLS on: to ask for them and connect in the clear can't be meant.
+// tlsSettings are how a connection is secured. A file alone turns TLS on: to
+// name one and connect in the clear can't be meant.
 type tlsSettings struct {
 	On            bool
 	CA, Cert, Key string
 }
+
+func (t *tlsSettings) wanted() bool { return t.On || t.CA != "" || t.Cert != "" || t.Key != "" }
 
 type kafkaSettings struct {
 	Brokers  []string
@@ -54,6 +56,10 @@ type natsSettings struct {
 	Token     secret
 	TokenFile string
 	Creds     string
+	NKey      string
+	Replicas  int
+	StreamAge time.Duration
+	Group     string
 }
 
 type sqlSettings struct {
@@ -65,13 +71,15 @@ type sqlSettings struct {
 
 // logSettings are what the topics are and what is in force in them.
 type logSettings struct {
-	Ticks, Candles string
-	Partitions     int
-	Replication    int
-	Compression    string
-	Periods        []schema.Period
-	ThreeDay       schema.Time
-	EmptySeconds   bool
+	Ticks, Candles   string
+	Partitions       int
+	Replication      int
+	TicksRetention   time.Duration
+	CandlesRetention time.Duration
+	Compression      string
+	Periods          []schema.Period
+	ThreeDay         schema.Time
+	EmptySeconds     bool
 }
 
 type produceSettings struct {
@@ -84,6 +92,7 @@ type binanceSettings struct {
 	Symbols []string
 	WS      location
 	REST    location
+	CA      string
 }
 
 type processSettings struct {
@@ -104,6 +113,7 @@ type marketSettings struct {
 	Rate    float64
 	Seed    uint64
 	Symbols int
+	Listen  string
 }
 
 type devSettings struct {

@@ -51,8 +51,9 @@ func TestTable(t *testing.T) {
 // Two rows must not fill one field.
 func TestRowsFillFieldsOfTheirOwn(t *testing.T) {
 	samples := map[string]string{"kafka-sasl": "plain", "compression": "zstd", "periods": "3d", "three-day-anchor": "2001-02-03",
+		"ticks-retention": "70m", "candles-retention": "71m", "stream-age": "72m", "nats-replicas": "3",
 		"linger": "7ms", "margin": "8ms", "micro-batch": "9ms", "for": "10ms", "symbols": "AUSDT", "keep-days": "1s=3",
-		"binance-ws": "ws://a", "binance-rest": "http://a", "sql": "sqlite:x", "nats": "nats://a", "http": "a:1", "kafka": "k:1",
+		"binance-ws": "ws://a", "binance-rest": "http://a", "listen": "a:2", "sql": "sqlite:x", "nats": "nats://a", "http": "a:1", "kafka": "k:1",
 		"log-level": "debug", "log-format": "json"}
 	for i := range table {
 		r := &table[i]

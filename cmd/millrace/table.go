@@ -51,10 +51,16 @@ func env(name string) string {
 // tlsRows are the same for each server.
 func tlsRows(of, group string, at func(*settings) *tlsSettings) []setting {
 	return []setting{
-		{name: of + "-tls", group: group, def: "false", help: "connect with TLS; on as well when one of the next three is set",
+		{name: of + "-tls", group: group, def: "false", help: "connect with TLS; on as well when a file for it is set",
 			field: func(s *settings) field { return flagged(&at(s).On) }},
-		{name: of + "-ca", group: group, help: "certificates to trust, PEM; without it the system's",
+		{name: of + "-ca", group: group, help: "authorities to trust, PEM; without it the system's",
 			field: func(s *settings) field { return text(&at(s).CA, "FILE", anyText) }},
+	}
+}
+
+// certRows are for the servers to which a client can show a certificate.
+func certRows(of, group string, at func(*settings) *tlsSettings) []setting {
+	return []setting{
 		{name: of + "-cert", group: group, help: "certificate to show, PEM",
 			field: func(s *settings) field { return text(&at(s).Cert, "FILE", anyText) }},
 		{name: of + "-key", group: group, help: "its private key, PEM",
@@ -70,6 +76,7 @@ var table = rows(
 			field: func(s *settings) field { return hostPorts(&s.Kafka.Brokers) }},
 	},
 	tlsRows("kafka", gKafka, func(s *settings) *tlsSettings { return &s.Kafka.TLS }),
+	certRows("kafka", gKafka, func(s *settings) *tlsSettings { return &s.Kafka.TLS }),
 	[]setting{
 		{name: "kafka-sasl", group: gKafka, def: "none", help: "how to log in",
 			field: func(s *settings) field {
@@ -90,6 +97,10 @@ var table = rows(
 			field: func(s *settings) field { return whole(&s.Log.Partitions, 1, 10000) }},
 		{name: "replication", group: gLog, def: "0", help: "copies of each partition of a new topic; 0 leaves it to the cluster",
 			field: func(s *settings) field { return whole(&s.Log.Replication, 0, 100) }},
+		{name: "ticks-retention", group: gLog, def: "168h", help: "how long a new topic of ticks keeps them",
+			field: func(s *settings) field { return span(&s.Log.TicksRetention, time.Minute, 100*365*24*time.Hour) }},
+		{name: "candles-retention", group: gLog, def: "720h", help: "how long a new topic of candles keeps them; older ones come from SQL",
+			field: func(s *settings) field { return span(&s.Log.CandlesRetention, time.Minute, 100*365*24*time.Hour) }},
 		{name: "compression", group: gLog, def: "lz4", help: "codec of what is written to a new topic",
 			field: func(s *settings) field {
 				return oneOf(&s.Log.Compression, "none", "snappy", "lz4", "zstd")
@@ -102,8 +113,8 @@ var table = rows(
 			field: func(s *settings) field { return flagged(&s.Log.EmptySeconds) }},
 
 		{name: "linger", group: gProduce, def: "2ms", help: "longest a trade waits to be packed with others",
-			field: func(s *settings) field { return span(&s.Produce.Linger, 0, time.Second) }},
-		{name: "batch-max", group: gProduce, def: "1024", help: "most trades of one record",
+			field: func(s *settings) field { return span(&s.Produce.Linger, 100*time.Microsecond, time.Second) }},
+		{name: "batch-max", group: gProduce, def: "500", help: "most trades of one record",
 			field: func(s *settings) field { return whole(&s.Produce.BatchMax, 1, 16384) }},
 		{name: "margin", group: gProduce, def: "250ms", help: "how far behind the exchange's clock time is promised",
 			field: func(s *settings) field { return span(&s.Produce.Margin, 0, 10*time.Second) }},
@@ -114,6 +125,9 @@ var table = rows(
 			field: func(s *settings) field { return at(&s.Binance.WS, "URL", "wss://", "ws://") }},
 		{name: "binance-rest", group: gBinance, def: "https://api.binance.com", help: "server of the REST interface",
 			field: func(s *settings) field { return at(&s.Binance.REST, "URL", "https://", "http://") }},
+
+		{name: "binance-ca", group: gBinance, help: "authorities to trust beside the system's, PEM",
+			field: func(s *settings) field { return text(&s.Binance.CA, "FILE", anyText) }},
 
 		{name: "micro-batch", group: gProcess, def: "0s", help: "commit this often; 0 commits what has come as soon as it has",
 			field: func(s *settings) field { return span(&s.Process.MicroBatch, 0, time.Minute) }},
@@ -133,6 +147,7 @@ var table = rows(
 			field: func(s *settings) field { return at(&s.NATS.URL, "URL,…", "nats://", "tls://", "ws://", "wss://") }},
 	},
 	tlsRows("nats", gNATS, func(s *settings) *tlsSettings { return &s.NATS.TLS }),
+	certRows("nats", gNATS, func(s *settings) *tlsSettings { return &s.NATS.TLS }),
 	[]setting{
 		{name: "nats-user", group: gNATS, help: "user to log in as",
 			field: func(s *settings) field { return text(&s.NATS.User, "NAME", anyText) }},
@@ -146,17 +161,27 @@ var table = rows(
 			field: func(s *settings) field { return text(&s.NATS.TokenFile, "FILE", anyText) }},
 		{name: "nats-creds", group: gNATS, help: "credentials file (JWT and seed)",
 			field: func(s *settings) field { return text(&s.NATS.Creds, "FILE", anyText) }},
+		{name: "nats-nkey", group: gNATS, help: "file with the seed of an NKey",
+			field: func(s *settings) field { return text(&s.NATS.NKey, "FILE", anyText) }},
+		{name: "nats-replicas", group: gNATS, def: "1", help: "copies of the stream and the buckets, when they are made",
+			field: func(s *settings) field { return whole(&s.NATS.Replicas, 1, 5) }},
+		{name: "stream-age", group: gNATS, def: "168h", help: "how long the stream keeps candles, when it is made",
+			field: func(s *settings) field { return span(&s.NATS.StreamAge, 2*time.Minute, 100*365*24*time.Hour) }},
+		{name: "bridge-group", group: gNATS, def: "millrace-bridge", help: "consumer group in which bridges share the work",
+			field: func(s *settings) field { return text(&s.NATS.Group, "NAME", needed) }},
 
 		{name: "from", group: gMarket, help: "recorded frames or dumps to play, one after the other; may stand more than once",
 			field: func(s *settings) field { return files(&s.Market.From) }},
 		{name: "speed", group: gMarket, def: "1", help: "how fast recorded frames are played; 0 is flat out",
 			field: func(s *settings) field { return number(&s.Market.Speed, 0, 1e6) }},
 		{name: "rate", group: gMarket, def: "200", help: "trades a second of the made-up market, all symbols together",
-			field: func(s *settings) field { return number(&s.Market.Rate, 0.001, 1e7) }},
+			field: func(s *settings) field { return number(&s.Market.Rate, 0.001, 1e6) }},
 		{name: "seed", group: gMarket, def: "1", help: "the made-up market is a function of this and the time",
 			field: func(s *settings) field { return seed(&s.Market.Seed) }},
-		{name: "market-symbols", group: gMarket, def: "12", help: "how many symbols it has",
-			field: func(s *settings) field { return whole(&s.Market.Symbols, 1, 10000) }},
+		{name: "market-symbols", group: gMarket, def: "20", help: "how many symbols it has",
+			field: func(s *settings) field { return whole(&s.Market.Symbols, 1, 5000) }},
+		{name: "listen", group: gMarket, def: "127.0.0.1:9443", help: "where the double serves",
+			field: func(s *settings) field { return text(&s.Market.Listen, "HOST:PORT", hostPort) }},
 
 		{name: "kafka-port", group: gDev, def: "9092", help: "port of the embedded Kafka on 127.0.0.1; 0 takes a free one",
 			field: func(s *settings) field { return whole(&s.Dev.KafkaPort, 0, math.MaxUint16) }},
@@ -164,7 +189,7 @@ var table = rows(
 			field: func(s *settings) field { return whole(&s.Dev.NATSPort, 0, math.MaxUint16) }},
 		{name: "http-port", group: gDev, def: "8080", help: "port of HTTP on 127.0.0.1; 0 takes a free one",
 			field: func(s *settings) field { return whole(&s.Dev.HTTPPort, 0, math.MaxUint16) }},
-		{name: "until-done", group: gDev, def: "false", help: "end when every sink has everything of --from, and say how it went",
+		{name: "until-done", group: gDev, def: "false", help: "end when all of --from has gone its way",
 			field: func(s *settings) field { return flagged(&s.Dev.UntilDone) }},
 		{name: "fresh", group: gDev, def: "false", onFlagOnly: true, help: "delete the data folder's contents first, after asking",
 			field: func(s *settings) field { return flagged(&s.Dev.Fresh) }},

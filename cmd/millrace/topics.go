@@ -7,12 +7,13 @@ var topics = []struct{ name, short, text string }{
 
     0  done; or a role that has no end of its own was stopped in good order
     1  failed
-    2  used or set wrongly: nothing was begun
+    2  used or set wrongly, a wrong password among it: nothing was begun
     3  not whole: dev --until-done found an open gap or wrote a dead letter,
        audit found a candle that differs, is missing or isn't final
     4  something needed is away or taken: Kafka, SQL, NATS or Binance can't be
        reached, a port is in use, another process uses the data folder
-  130  stopped by a signal before it was done; or at once, by a second signal
+  130  stopped before it was done, by a signal or by --for; or at once, by a
+       second signal
 
 The first SIGINT or SIGTERM stops in good order: what has been read is written, positions are kept. A second one ends the process at once, which loses nothing either, but makes the next start work more. Code 4 is worth a new try later, codes 2 and 3 are not.`},
 
