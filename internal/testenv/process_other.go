@@ -7,3 +7,5 @@ import "syscall"
 func dieWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }
+
+func awaitStopped(int) error { return nil }

@@ -3,11 +3,13 @@ package testenv
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -30,10 +32,20 @@ func NewTopic(tb testing.TB, brokers string, partitions int32, configs map[strin
 		values[key] = &value
 	}
 	name := "test-" + unique()
-	if _, err := kadm.NewClient(client).CreateTopic(ctx, partitions, 1, values, name); err != nil {
-		tb.Fatalf("new topic %s at %s: %v", name, brokers, err)
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	for {
+		_, err := kadm.NewClient(client).CreateTopic(ctx, partitions, 1, values, name)
+		if err == nil {
+			return name
+		}
+		// The controller of a starved machine misses heartbeats and for a moment
+		// knows no broker to put a replica on.
+		if !errors.Is(err, kerr.InvalidReplicationFactor) || ctx.Err() != nil {
+			tb.Fatalf("new topic %s at %s: %v", name, brokers, err)
+		}
+		<-tick.C
 	}
-	return name
 }
 
 // unique returns a word that no other test process has either.
