@@ -132,8 +132,8 @@ func (b *Batch) loose(body []byte) error {
 	return b.decode(packed)
 }
 
-// columns turns the columns into trades, all columns in step. A sum that wraps
-// is negative, which Validate refuses.
+// columns turns the columns into trades, all columns in step. What is too large
+// for an int64, and a sum that wraps, is negative; Validate refuses it.
 func (b *Batch) columns(body []byte, col *[fVoid + 1]column, priceScale, qtyScale uint8) error {
 	ids, times, prices, qtys, spans := col[fID], col[fTime], col[fPrice], col[fQty], col[fSpan]
 	aggregates := !spans.empty()
@@ -154,9 +154,6 @@ func (b *Batch) columns(body []byte, col *[fVoid + 1]column, priceScale, qtyScal
 		}
 		if i >= MaxBatch {
 			return fmt.Errorf("%w: trade batch of %s: more than %d trades", ErrTick, b.Symbol, MaxBatch)
-		}
-		if span > MaxVersionN || qty > 1<<63-1 {
-			return fmt.Errorf("%w: trade batch of %s: span %d or quantity %d out of bounds", ErrTick, b.Symbol, span, qty)
 		}
 		id := next + unzigzag(dID)
 		last += unzigzag(dT)

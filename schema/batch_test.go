@@ -87,7 +87,7 @@ func valueOf(body []byte) []byte {
 func TestAppendTradesRoundTrip(t *testing.T) {
 	r := random(t)
 	var tick Tick
-	for range 2000 {
+	for range 600 {
 		trades := randomTrades(r, 1+r.IntN(60), r.IntN(2) == 0, r.IntN(2) == 0)
 		if r.IntN(2) == 0 {
 			shuffle(r, trades) // the order received need not be that of ids
@@ -170,7 +170,7 @@ func reordered(r *rand.Rand, pb *schemapb.TradeBatch) []byte {
 func TestDecodeWhatOthersWrite(t *testing.T) {
 	r := random(t)
 	var b Batch
-	for range 3000 {
+	for range 1000 {
 		trades := randomTrades(r, 1+r.IntN(20), r.IntN(2) == 0, r.IntN(2) == 0)
 		whole, _ := AppendTrades(nil, "BTCUSDT", trades, 5, schemapb.Source_SOURCE_REST)
 		var pb schemapb.Tick
@@ -190,7 +190,7 @@ func TestDecodeWhatOthersWrite(t *testing.T) {
 func TestDecodeDamaged(t *testing.T) {
 	r := random(t)
 	var b Batch
-	for range 30000 {
+	for range 8000 {
 		value, _ := AppendTrades(nil, "BTCUSDT", randomTrades(r, 1+r.IntN(4), r.IntN(2) == 0, r.IntN(2) == 0), 5, 1)
 		_, _, tag := protowire.ConsumeTag(value)
 		body, _ := protowire.ConsumeBytes(value[tag:])

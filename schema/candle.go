@@ -132,7 +132,7 @@ func (c *Candle) validate() error {
 		return fmt.Errorf("version %d with %d trades and status %v", v, c.Trades, c.Status)
 	case c.Trades == 0 && (c.First != -1 || c.Last != -1 || c.Missing != 0):
 		return fmt.Errorf("ids %d to %d, %d missing, without trades", c.First, c.Last, c.Missing)
-	case c.Trades < 0 || c.Trades > 0 && (c.First < 0 || c.Last > MaxVersionN || c.Last-c.First < c.Trades-1):
+	case c.Trades < 0 || c.Trades > 0 && (c.First < 0 || c.Last > MaxVersionN):
 		return fmt.Errorf("ids %d to %d with %d trades", c.First, c.Last, c.Trades)
 	case c.Trades > 0 && (c.Missing < 0 || c.Missing > c.Last-c.First+1-c.Trades):
 		return fmt.Errorf("%d missing of the ids %d to %d with %d trades", c.Missing, c.First, c.Last, c.Trades)

@@ -62,7 +62,7 @@ func message(c *Candle) *schemapb.Candle {
 
 func TestCandleRoundTrip(t *testing.T) {
 	r := random(t)
-	for range 5000 {
+	for range 1500 {
 		c := randomCandle(r)
 		value := AppendCandle([]byte("kept"), &c)[4:]
 		want, err := proto.MarshalOptions{Deterministic: true}.Marshal(message(&c))
@@ -168,7 +168,7 @@ func checkJSON(t *testing.T, c *Candle) {
 
 func TestCandleJSON(t *testing.T) {
 	r := random(t)
-	for range 2000 {
+	for range 500 {
 		c := randomCandle(r)
 		checkJSON(t, &c)
 	}

@@ -127,7 +127,9 @@ func (w *columnWriter) append(dst []byte, trades []Trade, ps, qs uint8) []byte {
 			continue
 		}
 		at := len(dst)
-		dst = append(dst, make([]byte, w.size[f])...)
+		for range w.size[f] {
+			dst = append(dst, 0)
+		}
 		for i := range trades {
 			if f == fBuyerMaker && trades[i].BuyerMaker || f == fVoid && trades[i].Void {
 				dst[at+(i>>3)] |= 1 << (i & 7)

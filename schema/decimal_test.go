@@ -85,7 +85,7 @@ func checkParseDecimal(t *testing.T, text string) {
 
 func TestParseDecimalRandom(t *testing.T) {
 	r := random(t)
-	for range 20000 {
+	for range 10000 {
 		text := []byte(randomDecimal(r).rat().FloatString(r.IntN(15)))
 		if r.IntN(4) == 0 {
 			text[r.IntN(len(text))] = "0123456789.-e "[r.IntN(14)]
@@ -103,7 +103,7 @@ func FuzzParseDecimal(f *testing.F) {
 
 func TestDecimalCmpRescaleAppend(t *testing.T) {
 	r := random(t)
-	for range 50000 {
+	for range 10000 {
 		d, e := randomDecimal(r), randomDecimal(r)
 		if r.IntN(4) == 0 { // equal values of unequal form
 			if x, ok := d.Rescale(e.Scale); ok {

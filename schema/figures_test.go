@@ -53,7 +53,7 @@ func (n *naive) equals(f *Figures) bool {
 
 func TestFiguresWhateverTheOrder(t *testing.T) {
 	r := random(t)
-	for range 3000 {
+	for range 800 {
 		trades := randomTrades(r, r.IntN(40), r.IntN(2) == 0, false)
 		for i := range trades { // the same values in forms of other scales
 			if d, ok := trades[i].Price.Rescale(uint8(r.IntN(MaxScale + 1))); ok && r.IntN(2) == 0 {

@@ -56,7 +56,7 @@ func TestCalendar(t *testing.T) {
 
 func TestCalendarProperties(t *testing.T) {
 	r := random(t)
-	for range 20000 {
+	for range 8000 {
 		cal := Calendar{ThreeDay: Time(r.Int64N(40000)-20000) * Day}
 		at := Time(r.Int64N(int64(160*365*Day))) - 60*365*Day
 		p := Period(1 + r.IntN(NumPeriods))

@@ -64,7 +64,7 @@ func TestVersionOrder(t *testing.T) {
 		}
 		return k
 	}
-	for range 50000 {
+	for range 20000 {
 		a, b := draw(), draw()
 		if r.IntN(2) == 0 { // near each other
 			keep := a
