@@ -2,8 +2,8 @@
 // streams, its REST answers, and one websocket connection of combined streams.
 //
 //	Decoder  frame ──▶ Event (a trade, an aggregate, an answer, a farewell)
-//	Conn     one websocket connection: frames ──▶ Out, with a promise of time
-//	Source   Conn after Conn, with a growing pause between failures
+//	conn     one websocket connection: frames ──▶ Out, with a promise of time
+//	Source   one conn after another, with a growing pause between failures
 //	Client   the few REST calls that a collector needs
 //
 // Binance uses keys that differ only in case (m and M, t and T, e and E), which

@@ -1,0 +1,134 @@
+package binance
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"millrace/schema"
+)
+
+// Out takes what a connection brings. Only the connection's one reader calls
+// it. What it gets points into the reader's memory and holds during the call.
+type Out interface {
+	// Trade takes a trade or an aggregate. An error ends the source.
+	Trade(symbol []byte, t *schema.Trade, received schema.Time) error
+	// Refused takes a frame that could not be used: why is a *TradeError where
+	// symbol and id are known, or wraps ErrFrame. An error ends the source.
+	Refused(frame []byte, received schema.Time, why error) error
+	// Progress promises that every trade of the connection's symbols with
+	// T ≤ w, since the connection was live, has been handed over. w only rises
+	// within a connection.
+	Progress(w schema.Time)
+}
+
+// Session is what is known of a connection when it stands.
+type Session struct {
+	// Dialed is the server's time just before the connection was made. Live is
+	// the server's time once every stream was subscribed: each trade with
+	// T ≥ Live comes by this connection. Both are 0 where no REST client was
+	// given or it did not answer.
+	Dialed, Live schema.Time
+}
+
+// Hooks report what happens to a source's connections. Each may be nil. The
+// source's goroutine calls them.
+type Hooks struct {
+	Connected    func(Session) // the handshake is done, no trade has come yet
+	Live         func(Session) // every stream is subscribed, Progress may follow
+	Shutdown     func()        // the server says that it will close soon
+	Disconnected func(err error, pause time.Duration)
+}
+
+// Config is what a source needs.
+type Config struct {
+	// WS is the server's address: wss://HOST:PORT, or ws:// for the double.
+	WS string
+	// CAFile names a PEM file of certificates to trust beside the system's.
+	CAFile string
+	// REST tells the server's time. Without it progress is known from the
+	// trades alone, so a market at rest shows none.
+	REST *Client
+	// Symbols are the symbols to collect, as in exchangeInfo (upper case).
+	Symbols []string
+	// Aggregates asks for <symbol>@aggTrade instead of <symbol>@trade.
+	Aggregates bool
+	// Milliseconds leaves times in milliseconds; the default is microseconds.
+	Milliseconds bool
+	// Margin is how far a trade may come behind what has been seen. In recorded
+	// frames a T lay up to 213 ms behind an E already seen.
+	Margin time.Duration
+	// PingEvery is the time between pings. The server takes five messages a
+	// second, pings among them.
+	PingEvery time.Duration
+	// PongTimeout is how long a pong may take before the connection counts as
+	// dead. It includes the time for which Out makes the reader wait.
+	PongTimeout time.Duration
+	// ReadLimit is the largest frame.
+	ReadLimit int64
+	// MinPause and MaxPause bound the pause before a new connection. It doubles
+	// with each failure. Binance bans who tries 300 times in 5 minutes.
+	MinPause, MaxPause time.Duration
+	Hooks              Hooks
+}
+
+// EnsureDefaults fills what was left zero.
+func (c *Config) EnsureDefaults() {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	if c.WS == "" {
+		c.WS = DefaultWS
+	}
+	if c.ReadLimit == 0 {
+		c.ReadLimit = 1 << 20
+	}
+	set(&c.Margin, 250*time.Millisecond)
+	set(&c.PingEvery, time.Second)
+	set(&c.PongTimeout, 30*time.Second)
+	set(&c.MinPause, 250*time.Millisecond)
+	set(&c.MaxPause, 30*time.Second)
+}
+
+// Validate checks the settings after EnsureDefaults.
+func (c *Config) Validate() error {
+	if _, err := baseURL(c.WS, "wss", "ws"); err != nil {
+		return fmt.Errorf("binance websocket: %w", err)
+	}
+	if len(c.Symbols) == 0 {
+		return errors.New("binance websocket: no symbols to collect")
+	}
+	if len(c.Symbols) > MaxStreams {
+		return fmt.Errorf("binance websocket: %d symbols, but a connection takes %d: use more sources", len(c.Symbols), MaxStreams)
+	}
+	seen := make(map[string]bool, len(c.Symbols))
+	for _, s := range c.Symbols {
+		if err := schema.ValidateSymbol(s); err != nil {
+			return fmt.Errorf("binance websocket: %w", err)
+		}
+		if seen[s] {
+			return fmt.Errorf("binance websocket: symbol %s is named twice", s)
+		}
+		seen[s] = true
+	}
+	for _, d := range []struct {
+		name       string
+		v, min, to time.Duration
+	}{
+		{"margin", c.Margin, 0, time.Minute},
+		{"time between pings", c.PingEvery, 250 * time.Millisecond, 20 * time.Second},
+		{"pong timeout", c.PongTimeout, time.Millisecond, 10 * time.Minute},
+		{"least pause", c.MinPause, time.Millisecond, c.MaxPause},
+		{"longest pause", c.MaxPause, time.Millisecond, time.Hour},
+	} {
+		if d.v < d.min || d.v > d.to {
+			return fmt.Errorf("binance websocket: %s %v is not within %v and %v", d.name, d.v, d.min, d.to)
+		}
+	}
+	if c.ReadLimit < 1024 || c.ReadLimit > 64<<20 {
+		return fmt.Errorf("binance websocket: read limit of %d bytes is not within 1 KiB and 64 MiB", c.ReadLimit)
+	}
+	return nil
+}

@@ -1,0 +1,294 @@
+package binance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"millrace/schema"
+)
+
+// fatal marks an error after which another connection would fare no better.
+type fatal struct{ error }
+
+func (f fatal) Unwrap() error { return f.error }
+
+// conn is one websocket connection of combined streams. Two goroutines share
+// it: the reader, which is the one that called run and alone calls Out, and the
+// keeper, which subscribes and pings.
+type conn struct {
+	cfg     *Config
+	out     Out
+	http    *http.Client
+	symbols map[string]struct{}
+	clock   *serverClock // the keeper's, after the dial
+
+	ws      *websocket.Conn
+	dec     Decoder
+	ev      Event
+	buf     []byte
+	session Session
+	newest  schema.Time // newest E
+	w       schema.Time // progress promised
+	live    bool
+
+	waiting map[string]struct{} // ids of SUBSCRIBE frames not yet answered
+	granted chan struct{}       // closed once that is empty
+	ping    atomic.Pointer[ping]
+}
+
+// ping is one on its way: when its pong is back, all that the server had sent
+// at its time s has been read.
+type ping struct {
+	payload string
+	s       schema.Time
+}
+
+// run reads until the connection ends, and returns why.
+func (c *conn) run(ctx context.Context) error {
+	subs, err := subscribe(c.cfg.WS, c.cfg.Symbols, c.suffix(), !c.cfg.Milliseconds)
+	if err != nil {
+		return fatal{err}
+	}
+	c.waiting = make(map[string]struct{})
+	c.granted = make(chan struct{})
+	for i := range subs.frames {
+		c.waiting[strconv.Itoa(i+1)] = struct{}{}
+	}
+	if len(c.waiting) == 0 {
+		close(c.granted)
+	}
+	c.session.Dialed = c.clock.now(ctx)
+	if err := c.dial(ctx, subs.url); err != nil {
+		return err
+	}
+	defer c.ws.CloseNow()
+	// The read itself takes no context: one that can be cancelled would cost an
+	// allocation a frame. Closing the connection ends it as well.
+	kctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(kctx, func() { c.ws.CloseNow() })
+	kept := make(chan error, 1)
+	go func() {
+		err := c.keep(kctx, subs.frames)
+		cancel()
+		kept <- err
+	}()
+	if h := c.cfg.Hooks.Connected; h != nil {
+		h(c.session)
+	}
+	err = c.read()
+	cancel()
+	stop()
+	// Where the keeper gave up and closed the connection, its word counts.
+	if kerr := <-kept; kerr != nil && errors.Is(err, net.ErrClosed) {
+		err = kerr
+	}
+	return err
+}
+
+func (c *conn) suffix() string {
+	if c.cfg.Aggregates {
+		return "@aggTrade"
+	}
+	return "@trade"
+}
+
+func (c *conn) dial(ctx context.Context, url string) error {
+	dctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	ws, resp, err := websocket.Dial(dctx, url, &websocket.DialOptions{
+		HTTPClient:     c.http,
+		OnPongReceived: func(_ context.Context, payload []byte) { c.pong(payload) },
+	})
+	if err != nil {
+		err = fmt.Errorf("connect to %s: %w", c.cfg.WS, err)
+		// What the server says of the request itself will not change.
+		if resp != nil && (resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusUpgradeRequired) {
+			return fatal{err}
+		}
+		return err
+	}
+	ws.SetReadLimit(c.cfg.ReadLimit)
+	c.ws = ws
+	return nil
+}
+
+// read hands over frame by frame.
+func (c *conn) read() error {
+	for {
+		typ, r, err := c.ws.Reader(context.Background())
+		if err != nil {
+			return fmt.Errorf("read: %w", err)
+		}
+		if err := c.fill(r); err != nil {
+			return fmt.Errorf("read: %w", err)
+		}
+		received := schema.FromStd(time.Now())
+		if typ != websocket.MessageText {
+			err = c.refuse(received, fmt.Errorf("%w: a binary message of %d bytes", ErrFrame, len(c.buf)))
+		} else {
+			err = c.frame(received)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// fill reads one message into c.buf, which grows to the longest seen.
+func (c *conn) fill(r io.Reader) error {
+	c.buf = c.buf[:0]
+	for {
+		if len(c.buf) == cap(c.buf) {
+			c.buf = append(c.buf, 0)[:len(c.buf)]
+		}
+		n, err := r.Read(c.buf[len(c.buf):cap(c.buf)])
+		c.buf = c.buf[:len(c.buf)+n]
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// frame decodes the message in c.buf and hands it over.
+func (c *conn) frame(received schema.Time) error {
+	ev := &c.ev
+	if err := c.dec.Decode(c.buf, ev); err != nil {
+		return c.refuse(received, err)
+	}
+	switch ev.Kind {
+	case Trade, AggTrade:
+		_, ours := c.symbols[string(ev.Symbol)]
+		if !ours || (ev.Kind == AggTrade) != c.cfg.Aggregates {
+			return c.refuse(received, fmt.Errorf("%w: an event of a stream that was not asked for", ErrFrame))
+		}
+		if err := c.out.Trade(ev.Symbol, &ev.Trade, received); err != nil {
+			return fatal{fmt.Errorf("hand over: %w", err)}
+		}
+		if ev.EventTime > c.newest {
+			c.newest = ev.EventTime
+			c.promise(c.newest)
+		}
+	case Shutdown:
+		if h := c.cfg.Hooks.Shutdown; h != nil {
+			h()
+		}
+	case Answer:
+		c.answered()
+	case Refusal:
+		err := fmt.Errorf("subscribe: server answers code %d, %.200q", ev.Code, ev.Message)
+		if ev.Code == 2 || ev.Code == 4 { // a bad request, too many streams
+			return fatal{err}
+		}
+		return err
+	}
+	return nil
+}
+
+func (c *conn) refuse(received schema.Time, why error) error {
+	if err := c.out.Refused(c.buf, received, why); err != nil {
+		return fatal{fmt.Errorf("hand over what was refused: %w", err)}
+	}
+	return nil
+}
+
+func (c *conn) answered() {
+	if _, ok := c.waiting[string(c.ev.ID)]; !ok {
+		return
+	}
+	delete(c.waiting, string(c.ev.ID))
+	if len(c.waiting) == 0 {
+		close(c.granted)
+	}
+}
+
+// promise raises the progress to s less the margin, once all streams stand.
+func (c *conn) promise(s schema.Time) {
+	w := s - schema.Time(c.cfg.Margin.Microseconds())
+	if c.live && w > c.w {
+		c.w = w
+		c.out.Progress(w)
+	}
+}
+
+// pong runs on the reader's goroutine, between two frames: all that the server
+// sent before its pong has been handed over. The first one comes after the last
+// subscription was granted.
+func (c *conn) pong(payload []byte) {
+	p := c.ping.Load()
+	if p == nil || p.payload != string(payload) {
+		return
+	}
+	if !c.live {
+		c.live = true
+		c.session.Live = p.s
+		if h := c.cfg.Hooks.Live; h != nil {
+			h(c.session)
+		}
+		c.promise(c.newest)
+	}
+	c.promise(p.s)
+}
+
+// keep subscribes what the URL did not, then pings. It returns why the
+// connection is of no use any more, or nil when ctx ended.
+func (c *conn) keep(ctx context.Context, frames [][]byte) error {
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for i, f := range frames {
+		if i > 0 {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		if err := c.ws.Write(ctx, websocket.MessageText, f); err != nil {
+			return alive(ctx, fmt.Errorf("subscribe: %w", err))
+		}
+	}
+	late := time.NewTimer(c.cfg.PongTimeout)
+	defer late.Stop()
+	select {
+	case <-c.granted:
+	case <-late.C:
+		return fmt.Errorf("subscribe: no answer within %v", c.cfg.PongTimeout)
+	case <-ctx.Done():
+		return nil
+	}
+	tick.Reset(c.cfg.PingEvery)
+	for n := 1; ; n++ {
+		// The library numbers its pings in the payload, from 1.
+		c.ping.Store(&ping{payload: strconv.Itoa(n), s: c.clock.now(ctx)})
+		pctx, cancel := context.WithTimeout(ctx, c.cfg.PongTimeout)
+		err := c.ws.Ping(pctx)
+		cancel()
+		if err != nil {
+			return alive(ctx, fmt.Errorf("ping: %w", err))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// alive gives err, or nil if ctx has ended: then err is only its echo.
+func alive(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
