@@ -1,0 +1,250 @@
+package double
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// Binance's bounds of what a client sends.
+const (
+	maxControl    = 4096 // bytes of a control message
+	maxStreams    = 1024
+	maxMessages   = 5 // a second, pings and pongs among them
+	illegalStatus = websocket.StatusCode(3001)
+)
+
+// client is one websocket connection. Three goroutines share it: the reader
+// (which is the request's own), the writer and the pinger.
+type client struct {
+	ws       *websocket.Conn
+	conn     *corked
+	queue    *queue
+	hub      *hub
+	micros   bool
+	flat     bool // errors as the documents have them
+	combined atomic.Bool
+
+	streams  []string               // subscribed; the reader's
+	arrivals [maxMessages]time.Time // of the last messages, a ring; the reader's
+	next     int
+
+	kick chan kick // to the writer: close with a word
+}
+
+type kick struct {
+	code   websocket.StatusCode
+	reason string
+}
+
+// drop cuts the connection without a word.
+func (c *client) drop() { c.conn.Close() }
+
+// serveStream serves /ws, /ws/NAME and /stream?streams=NAMES.
+func (d *Double) serveStream(ctx context.Context, w http.ResponseWriter, r *http.Request) {
+	var names []string
+	combined := r.URL.Path == "/stream"
+	list := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/ws"), "/")
+	if combined {
+		list = r.URL.Query().Get("streams")
+	}
+	for _, n := range strings.Split(list, "/") {
+		if n != "" {
+			names = append(names, n)
+		}
+	}
+	for _, n := range names {
+		if !validStream(n) {
+			http.Error(w, "Invalid request: invalid stream", http.StatusBadRequest)
+			return
+		}
+	}
+	if len(names) > maxStreams {
+		http.Error(w, "Too many subscriptions", http.StatusBadRequest)
+		return
+	}
+	c := &client{queue: newQueue(), hub: d.hub, kick: make(chan kick, 1), flat: d.cfg.FlatErrors}
+	c.combined.Store(combined)
+	c.micros = isMicros(r.URL.Query())
+	h := &corkable{ResponseWriter: w, timeout: d.cfg.WriteTimeout}
+	ws, err := websocket.Accept(h, r, &websocket.AcceptOptions{
+		InsecureSkipVerify: true, // pages may look in, as they may at the real one
+		OnPingReceived:     func(ctx context.Context, _ []byte) bool { return c.pinged(ctx) },
+		OnPongReceived:     func(context.Context, []byte) { c.count() },
+	})
+	if err != nil {
+		return // Accept has answered
+	}
+	c.ws, c.conn = ws, h.conn
+	ws.SetReadLimit(1 << 20) // what is over maxControl is answered, not cut
+	d.mu.Lock()
+	d.clients[c] = struct{}{}
+	d.mu.Unlock()
+	c.serve(ctx, d.cfg, names)
+	d.mu.Lock()
+	delete(d.clients, c)
+	d.mu.Unlock()
+}
+
+func isMicros(q url.Values) bool { return strings.EqualFold(q.Get("timeUnit"), "MICROSECOND") }
+
+// serve runs the client until its connection ends.
+func (c *client) serve(ctx context.Context, cfg Config, names []string) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(ctx, c.drop)
+	ended := make(chan struct{}, 2)
+	go func() { c.write(ctx); c.drop(); ended <- struct{}{} }()
+	go func() { c.ping(ctx, cfg.PingEvery, cfg.PongTimeout); c.drop(); ended <- struct{}{} }()
+	for _, n := range names {
+		c.add(n)
+	}
+	c.read()
+	for _, n := range c.streams {
+		c.hub.unsubscribe(c, n)
+	}
+	cancel()
+	c.queue.close()
+	<-ended
+	<-ended
+	stop()
+	c.ws.CloseNow()
+}
+
+func (c *client) subscribed(name string) bool {
+	for _, s := range c.streams {
+		if s == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *client) add(name string) {
+	if !c.subscribed(name) {
+		c.streams = append(c.streams, name)
+		c.hub.subscribe(c, name)
+	}
+}
+
+func (c *client) remove(name string) {
+	for i, s := range c.streams {
+		if s == name {
+			c.streams = append(c.streams[:i], c.streams[i+1:]...)
+			c.hub.unsubscribe(c, name)
+			return
+		}
+	}
+}
+
+// read answers control messages until the connection ends.
+func (c *client) read() {
+	for {
+		_, msg, err := c.ws.Read(context.Background())
+		if err != nil {
+			return
+		}
+		c.count()
+		if len(msg) >= maxControl {
+			c.close(illegalStatus, "illegal request")
+			continue
+		}
+		c.queue.add(c.control(msg), true)
+	}
+}
+
+// count counts a message of the client; too many within a second end it.
+func (c *client) count() {
+	now := time.Now()
+	oldest := c.arrivals[c.next]
+	c.arrivals[c.next] = now
+	c.next = (c.next + 1) % maxMessages
+	if !oldest.IsZero() && now.Sub(oldest) < time.Second {
+		c.close(websocket.StatusPolicyViolation, "Too many requests")
+	}
+}
+
+// pinged runs on the reader's goroutine. The pong goes out once all that was
+// queued before has been written.
+func (c *client) pinged(ctx context.Context) bool {
+	c.count()
+	c.queue.flushed(ctx)
+	return true
+}
+
+func (c *client) close(code websocket.StatusCode, reason string) {
+	select {
+	case c.kick <- kick{code, reason}:
+	default:
+	}
+}
+
+// write sends what is queued, as much as there is in one go.
+func (c *client) write(ctx context.Context) {
+	var buf []byte
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case k := <-c.kick:
+			c.ws.Close(k.code, k.reason)
+			return
+		case <-c.queue.wake:
+		}
+		for {
+			buf = c.queue.take(buf)
+			if len(buf) == 0 {
+				break
+			}
+			if err := c.send(buf); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// send writes the frames in buf, each led by its length.
+func (c *client) send(buf []byte) error {
+	c.conn.cork()
+	n := int64(0)
+	for len(buf) > 0 {
+		l := 4 + int(binary.LittleEndian.Uint32(buf))
+		// No context: one that can be cancelled costs an allocation a frame,
+		// and the deadline of each write bounds it.
+		if err := c.ws.Write(context.Background(), websocket.MessageText, buf[4:l]); err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+		buf = buf[l:]
+		n++
+	}
+	if err := c.conn.uncork(); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	c.queue.wrote(n)
+	return nil
+}
+
+// ping pings the client, which has a time to answer.
+func (c *client) ping(ctx context.Context, every, timeout time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		pctx, cancel := context.WithTimeout(ctx, timeout)
+		err := c.ws.Ping(pctx)
+		cancel()
+		if err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package double
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"millrace/schema"
+)
+
+// Config is what a double needs. Files make it replay; without, it makes a
+// synthetic market.
+type Config struct {
+	// Addr is where to listen, 127.0.0.1 and any port by default.
+	Addr string
+	// Files are recordings of frames, merged by their local times.
+	Files []string
+	// Speed is how many times faster than recorded frames are replayed; 0 is
+	// flat out. It does not concern a synthetic market.
+	Speed float64
+	// StartAtOnce replays without waiting for subscribers. By default a replay
+	// starts when each of WaitFor (all its symbols, if empty) has one.
+	StartAtOnce bool
+	WaitFor     []string
+	// Synthetic describes the market that is made where there are no files.
+	Synthetic Synthetic
+	// WriteTimeout is how long a client may keep a write waiting.
+	WriteTimeout time.Duration
+	// PingEvery and PongTimeout are Binance's: 20 s and a minute.
+	PingEvery, PongTimeout time.Duration
+	// FlatErrors answers bad control messages as Binance's documents have it,
+	// not nested under "error" as seen on the wire.
+	FlatErrors bool
+	// Now is the wall clock of a synthetic market.
+	Now func() schema.Time
+}
+
+// Synthetic describes a made market. Symbols, ids and trades are a function of
+// these settings and of time: another rate makes another market.
+type Synthetic struct {
+	Seed    uint64
+	Symbols int // number of symbols; their popularity is Zipf's
+	// Rate is the trades a second of all symbols together, in the mean.
+	Rate float64
+}
+
+// EnsureDefaults fills what was left zero.
+func (c *Config) EnsureDefaults() {
+	if c.Addr == "" {
+		c.Addr = "127.0.0.1:0"
+	}
+	if c.Synthetic.Symbols == 0 {
+		c.Synthetic.Symbols = 20
+	}
+	if c.Synthetic.Rate == 0 {
+		c.Synthetic.Rate = 200
+	}
+	if c.WriteTimeout == 0 {
+		c.WriteTimeout = 10 * time.Second
+	}
+	if c.PingEvery == 0 {
+		c.PingEvery = 20 * time.Second
+	}
+	if c.PongTimeout == 0 {
+		c.PongTimeout = time.Minute
+	}
+	if c.Now == nil {
+		c.Now = func() schema.Time { return schema.FromStd(time.Now()) }
+	}
+}
+
+// Validate checks the settings after EnsureDefaults.
+func (c *Config) Validate() error {
+	switch {
+	case c.Speed < 0 || c.Speed > 1e6:
+		return fmt.Errorf("double: speed %v is not within 0 (flat out) and a million", c.Speed)
+	case c.Synthetic.Symbols < 1 || c.Synthetic.Symbols > 5000:
+		return fmt.Errorf("double: %d symbols are not within 1 and 5000", c.Synthetic.Symbols)
+	case c.Synthetic.Rate < 0.001 || c.Synthetic.Rate > 1e6:
+		return fmt.Errorf("double: %v trades a second are not within 0.001 and a million", c.Synthetic.Rate)
+	case c.WriteTimeout < 0 || c.PingEvery <= 0 || c.PongTimeout <= 0:
+		return errors.New("double: a timeout is negative")
+	}
+	return nil
+}

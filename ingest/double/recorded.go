@@ -1,0 +1,211 @@
+package double
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"sort"
+	"sync/atomic"
+	"time"
+
+	"millrace/ingest/binance"
+	"millrace/ingest/file"
+	"millrace/schema"
+)
+
+// recorded is the market of one or several recordings. The trades' frames are
+// kept in memory, some 250 bytes each: REST must be able to answer from them.
+type recorded struct {
+	names  []string
+	frames []recordedFrame // by local time
+	books  map[string]*book
+	time   atomic.Int64 // the exchange's time
+
+	hub   *hub
+	speed float64
+	wait  []string // symbols that must have a subscriber first
+}
+
+type recordedFrame struct {
+	local int64 // ns
+	book  *book
+	e     schema.Time
+	trade schema.Trade
+	frame []byte
+	data  []byte // within frame
+}
+
+// loadRecorded reads the recordings' trade frames. A frame that is no trade is
+// passed over, one that cannot be read is an error: a double that left it out
+// would hide what the collector must see.
+func loadRecorded(files []string) (*recorded, error) {
+	m := &recorded{books: make(map[string]*book)}
+	first := schema.MaxTime
+	for _, path := range files {
+		if err := m.load(path); err != nil {
+			return nil, err
+		}
+	}
+	if len(m.frames) == 0 {
+		return nil, fmt.Errorf("no trade in %d recordings", len(files))
+	}
+	sort.SliceStable(m.frames, func(i, j int) bool { return m.frames[i].local < m.frames[j].local })
+	for i := range m.frames {
+		f := &m.frames[i]
+		f.book.all = append(f.book.all, f.trade)
+		first = min(first, f.trade.Time)
+	}
+	for _, b := range m.books {
+		b.build()
+		m.names = append(m.names, b.symbol)
+	}
+	sort.Strings(m.names)
+	m.time.Store(int64(first - schema.Millisecond))
+	return m, nil
+}
+
+func (m *recorded) load(path string) error {
+	in, err := file.OpenFrames(path)
+	if err != nil {
+		return fmt.Errorf("recording: %w", err)
+	}
+	defer in.Close()
+	var d binance.Decoder
+	var ev binance.Event
+	var arena []byte
+	for {
+		local, frame, err := in.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("recording: %w", err)
+		}
+		if err := d.Decode(frame, &ev); err != nil {
+			return fmt.Errorf("recording: %s: line %d: %w", in.Path(), in.Line(), err)
+		}
+		if ev.Kind != binance.Trade {
+			continue
+		}
+		at := bytes.Index(frame, []byte(`"data":`))
+		if len(ev.Stream) == 0 || at < 0 {
+			return fmt.Errorf("recording: %s: line %d: a trade without the wrapper of combined streams", in.Path(), in.Line())
+		}
+		if len(arena)+len(frame) > cap(arena) {
+			arena = make([]byte, 0, 1<<20)
+		}
+		from := len(arena)
+		arena = append(arena, frame...)
+		kept := arena[from:len(arena):len(arena)]
+		data := bytes.TrimSpace(kept[at+len(`"data":`):])
+		m.frames = append(m.frames, recordedFrame{
+			local: local, book: m.book(string(ev.Symbol)), e: ev.EventTime, trade: ev.Trade,
+			frame: kept, data: bytes.TrimSpace(data[:len(data)-1]),
+		})
+	}
+}
+
+func (m *recorded) book(symbol string) *book {
+	b := m.books[symbol]
+	if b == nil {
+		b = &book{symbol: symbol}
+		m.books[symbol] = b
+	}
+	return b
+}
+
+// pace sets how the recording is replayed.
+func (m *recorded) pace(cfg *Config, h *hub) error {
+	m.hub, m.speed = h, cfg.Speed
+	if cfg.StartAtOnce {
+		return nil
+	}
+	m.wait = m.names
+	if len(cfg.WaitFor) > 0 {
+		m.wait = cfg.WaitFor
+		for _, s := range m.wait {
+			if m.books[s] == nil {
+				return fmt.Errorf("symbol %s is in none of the recordings: they hold %v", s, m.names)
+			}
+		}
+	}
+	return nil
+}
+
+func (m *recorded) symbols() []string { return m.names }
+
+func (m *recorded) now() schema.Time { return schema.Time(m.time.Load()) }
+
+// run replays.
+func (m *recorded) run(ctx context.Context, emit func(*event)) error {
+	for _, s := range m.wait {
+		for !m.hub.heard(s) {
+			select {
+			case <-m.hub.changed:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var ev event
+	begin, first := time.Now(), m.frames[0].local
+	for i := range m.frames {
+		f := &m.frames[i]
+		if m.speed > 0 {
+			due := begin.Add(time.Duration(float64(f.local-first) / m.speed))
+			if wait := time.Until(due); wait > 0 {
+				timer.Reset(wait)
+				select {
+				case <-timer.C:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		b := f.book
+		b.happen(f.trade.ID)
+		ev = event{symbol: b.symbol, trade: f.trade, e: f.e, frame: f.frame, data: f.data}
+		emit(&ev)
+		if a, ok := b.endsAt(f.trade.ID); ok {
+			ev = event{symbol: b.symbol, aggregate: true, trade: b.aggs[a], aggID: int64(a), e: f.e}
+			emit(&ev)
+		}
+		// Only now: who asks for the time and then pings must find what was
+		// sent up to it in front of the pong.
+		if int64(f.e) > m.time.Load() {
+			m.time.Store(int64(f.e))
+		}
+	}
+	return nil
+}
+
+func (m *recorded) tape(symbol string, aggregates bool) tape {
+	b := m.books[symbol]
+	if b == nil {
+		return nil
+	}
+	if aggregates {
+		return aggTape{b}
+	}
+	return tradeTape{b}
+}
+
+func (m *recorded) truth(symbol string, from, to schema.Time) []schema.Trade {
+	b := m.books[symbol]
+	if b == nil {
+		return nil
+	}
+	out := []schema.Trade{}
+	for _, t := range b.all {
+		if t.Time >= from && t.Time < to {
+			out = append(out, t)
+		}
+	}
+	return out
+}
