@@ -42,7 +42,8 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if !errors.As(err, &c) && cmd == root {
 		err = unknownCommand(root, args)
 	}
-	fmt.Fprintf(a.stderr, "%s: %s\n", cmd.CommandPath(), oneLine(err))
+	// A room of the command's name leads its errors with it too.
+	fmt.Fprintf(a.stderr, "%s: %s\n", cmd.CommandPath(), strings.TrimPrefix(oneLine(err), cmd.Name()+": "))
 	return exitCode(err)
 }
 
@@ -75,6 +76,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.cobra(a.bridgeCommand()),
 		a.cobra(a.configCommand()),
+		a.cobra(a.doubleCommand()),
 		a.cobra(a.versionCommand()),
 	)
 	for _, t := range topics {

@@ -10,8 +10,12 @@ import (
 // errElapsed is the cause of a context that --for ended.
 var errElapsed = errors.New("the set time has passed")
 
+// errUnfinished is what a command with an end of its own gives if it was
+// stopped before.
+var errUnfinished = &classed{exitInterrupted, errors.New("stopped before it was done")}
+
 // role makes a command of a function that works until ctx ends. To be
-// stopped by a signal or by --for is its good end.
+// stopped by a signal or by --for is a good end, unless it gives errUnfinished.
 func (a *app) role(name string, work func(context.Context, *settings, *slog.Logger) error) func(context.Context, *settings, []string) error {
 	return func(ctx context.Context, s *settings, _ []string) error {
 		log := newLogger(a.stderr, &s.Run).With("role", name)

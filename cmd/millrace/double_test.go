@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+const recording = `1723161300000000000 {"stream":"btcusdt@trade","data":{"e":"trade","E":1723161300001,"s":"BTCUSDT","t":7,"p":"61837.63","q":"0.1","T":1723161300000,"m":true,"M":true}}
+1723161300500000000 {"stream":"btcusdt@trade","data":{"e":"trade","E":1723161300501,"s":"BTCUSDT","t":8,"p":"61837.64","q":"0.2","T":1723161300500,"m":false,"M":true}}
+`
+
+// A recording is played to whoever subscribes, and the command ends with it.
+func TestDoublePlaysARecording(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "frames")
+	write(t, file, recording)
+	role := start(t, "double", "--from", file, "--speed", "0", "--until-done", "--listen", "127.0.0.1:0")
+	ws := role.log.await(t, `binance-ws=(\S+)`)
+	rest := role.log.await(t, `binance-rest=(\S+)`)
+	resp, err := http.Get(rest + "/api/v3/ping")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil || string(body) != "{}" {
+		t.Errorf("ping answers %q, %v", body, err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	conn, _, err := websocket.Dial(ctx, ws+"/stream?streams=btcusdt@trade", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	for _, id := range []string{`"t":7,`, `"t":8,`} {
+		_, frame, err := conn.Read(ctx)
+		if err != nil || !strings.Contains(string(frame), id) {
+			t.Fatalf("got %q, %v, want %s", frame, err, id)
+		}
+	}
+	if code := <-role.code; code != exitOK {
+		t.Errorf("exit code %d, want 0", code)
+	} else {
+		role.code <- code
+	}
+}
+
+func TestDoubleStoppedBeforeItsEnd(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "frames")
+	write(t, file, recording)
+	code, _, errs := runTest(t, nil, "double", "--from", file, "--until-done", "--for", "100ms", "--listen", "127.0.0.1:0")
+	if code != exitInterrupted || !strings.HasSuffix(errs, "millrace double: stopped before it was done\n") {
+		t.Errorf("exit code %d\n%s", code, errs)
+	}
+	code, _, errs = runTest(t, nil, "double", "--for", "100ms", "--listen", "127.0.0.1:0")
+	if code != exitOK {
+		t.Errorf("a market without end, ended by --for: exit code %d\n%s", code, errs)
+	}
+}
+
+func TestDoubleWithWrongInput(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "text"), "hello\n")
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"no file", []string{"--from", filepath.Join(dir, "none")}, exitUsage, "millrace double: --from: open "},
+		{"no recording", []string{"--from", filepath.Join(dir, "text")}, exitFailure, "line 1"},
+		{"no end", []string{"--until-done"}, exitUsage, "a made-up market has no end"},
+	} {
+		code, _, errs := runTest(t, nil, append([]string{"double", "--listen", "127.0.0.1:0"}, c.args...)...)
+		if code != c.code || !strings.Contains(errs, c.want) || strings.Count(errs, "\n") != 1 {
+			t.Errorf("%s: exit code %d, want %d with %q:\n%s", c.name, code, c.code, c.want, errs)
+		}
+	}
+}
