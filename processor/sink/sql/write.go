@@ -92,8 +92,9 @@ func (db *DB) writeTx(ctx context.Context, tx *sql.Tx, key Key, expect *Progress
 	if b.Progress != nil && (!exists || found != *b.Progress) {
 		err := db.writeProgress(ctx, tx, b.Progress, exists)
 		if duplicateKey(err) {
-			// The other's row is committed, or the insert would still wait.
-			if found, exists, err = readProgress(ctx, tx, key, db.d.forUpdate); err == nil {
+			// The other's row is committed, or the insert would still wait. Read
+			// without a lock: all that were refused hold a shared one by now.
+			if found, exists, err = readProgress(ctx, tx, key, ""); err == nil {
 				return &MovedError{Found: found, Exists: exists}
 			}
 		}
