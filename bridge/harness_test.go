@@ -25,7 +25,7 @@ const partitions = 4
 // harness is a Kafka, a NATS and what a test knows of them.
 type harness struct {
 	t        testing.TB
-	kafka    *testenv.Fake
+	brokers  string
 	nats     *testenv.NATS
 	topic    string
 	producer *kgo.Client
@@ -35,10 +35,15 @@ type harness struct {
 
 func newHarness(t testing.TB) *harness {
 	t.Helper()
-	h := &harness{t: t, kafka: testenv.StartFake(t), nats: testenv.StartNATS(t), logs: &lines{}}
+	return newHarnessOn(t, testenv.StartFake(t).Brokers)
+}
+
+func newHarnessOn(t testing.TB, brokers string) *harness {
+	t.Helper()
+	h := &harness{t: t, brokers: brokers, nats: testenv.StartNATS(t), logs: &lines{}}
 	h.newTopic()
 	var err error
-	if h.producer, err = kgo.NewClient(kgo.SeedBrokers(h.kafka.Brokers), kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
+	if h.producer, err = kgo.NewClient(kgo.SeedBrokers(h.brokers), kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.producer.Close)
@@ -46,13 +51,13 @@ func newHarness(t testing.TB) *harness {
 }
 
 func (h *harness) newTopic() {
-	h.topic = testenv.NewTopic(h.t, h.kafka.Brokers, partitions, map[string]string{"cleanup.policy": "compact,delete"})
+	h.topic = testenv.NewTopic(h.t, h.brokers, partitions, map[string]string{"cleanup.policy": "compact,delete"})
 	h.ends = map[int32]int64{}
 }
 
 func (h *harness) config() Config {
 	return Config{
-		Kafka: kafka.Config{Brokers: []string{h.kafka.Brokers}},
+		Kafka: kafka.Config{Brokers: []string{h.brokers}},
 		NATS:  NATS{URLs: []string{h.nats.URL}},
 		Topic: h.topic, RoundEvery: time.Millisecond, AnswerWait: 5 * time.Second,
 		Log: slog.New(slog.NewTextHandler(h.logs, nil)),

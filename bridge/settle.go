@@ -2,9 +2,11 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -86,6 +88,12 @@ func (s *session) confirm(ctx context.Context, run []*batch) error {
 	conn := s.d.b.conn
 	if err := conn.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("wait for nats to take what was sent: %w", err)
+	}
+	// What the server refused it said before it answered the ping; the handler
+	// that is told of it may come later.
+	if err := conn.LastError(); errors.Is(err, nats.ErrPermissionViolation) {
+		s.d.b.denied.tell(err)
+		return s.d.b.denied.or(err)
 	}
 	for _, b := range run {
 		for i := range b.messages {
