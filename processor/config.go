@@ -1,0 +1,82 @@
+package processor
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"millrace/internal/kafka"
+	sqlsink "millrace/processor/sink/sql"
+	"millrace/schema"
+)
+
+// Config says where a processor finds its log and where its results go.
+type Config struct {
+	Kafka  kafka.Config
+	Topics kafka.Topics
+	Group  string // consumer group; default "millrace"
+	Dir    string // of the partitions' stores
+	// Settings are those for a new log. Of them only what Set names is compared
+	// with a log that is there.
+	Settings schema.Settings
+	Check    func(log schema.Settings) error // refuses a log's settings; may be nil
+	SQL      *sqlsink.Config                 // nil: no database
+
+	// MicroBatch gathers records for this long before they are applied and
+	// committed; 0 takes what was fetched at once.
+	MicroBatch time.Duration
+	// MaxRecords bounds a micro-batch. Default 50,000: some 10 ms of work.
+	MaxRecords int
+	// SQLEvery and CandlesEvery are the least times between two flushes of a
+	// sink. Defaults 20 ms and 2 ms: a window that changes at each tick is
+	// written that often, not at each tick.
+	SQLEvery, CandlesEvery time.Duration
+	// SessionTimeout is after how long the group gives a dead member's
+	// partitions away. Default 10 s.
+	SessionTimeout time.Duration
+	Log            *slog.Logger
+}
+
+// EnsureDefaults fills what is not set.
+func (c *Config) EnsureDefaults() {
+	c.Kafka.EnsureDefaults()
+	c.Topics.EnsureDefaults()
+	c.Settings.EnsureDefaults()
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	if c.Group == "" {
+		c.Group = "millrace"
+	}
+	if c.MaxRecords == 0 {
+		c.MaxRecords = 50_000
+	}
+	def(&c.SQLEvery, 20*time.Millisecond)
+	def(&c.CandlesEvery, 2*time.Millisecond)
+	def(&c.SessionTimeout, 10*time.Second)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Validate expects EnsureDefaults to have run.
+func (c *Config) Validate() error {
+	if c.Dir == "" {
+		return fmt.Errorf("processor: no folder for the state")
+	}
+	if c.MaxRecords < 1 || c.MaxRecords > 1_000_000 {
+		return fmt.Errorf("processor: micro-batch of %d records is not within 1 to 1,000,000", c.MaxRecords)
+	}
+	for _, b := range []struct {
+		name string
+		v    time.Duration
+		max  time.Duration
+	}{{"micro-batch", c.MicroBatch, time.Minute}, {"sql-every", c.SQLEvery, time.Minute}, {"candles-every", c.CandlesEvery, time.Minute}} {
+		if b.v < 0 || b.v > b.max {
+			return fmt.Errorf("processor: %s of %v is not within 0 to %v", b.name, b.v, b.max)
+		}
+	}
+	return nil
+}

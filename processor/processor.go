@@ -1,0 +1,351 @@
+package processor
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"millrace/internal/kafka"
+	"millrace/processor/sink"
+	sqlsink "millrace/processor/sink/sql"
+)
+
+// Processor is one member of the group that shares the partitions of `ticks`.
+type Processor struct {
+	cfg      Config
+	log      *slog.Logger
+	client   *kgo.Client
+	lineage  kafka.Lineage
+	db       *sqlsink.DB
+	reader   *sink.Reader
+	writer   string // names this process in progress rows and headers
+	instance string // names the data folder in the group
+	stages   Stages
+
+	ctx    context.Context // ends with Run; owners live in it
+	cancel context.CancelCauseFunc
+	opened chan struct{} // closed when client is set; the group may call before
+
+	mu     sync.Mutex // guards what follows
+	owners map[int32]*owner
+}
+
+var errClosed = errors.New("processor closed")
+
+// New makes a processor; Open touches the world.
+func New(cfg Config) (*Processor, error) {
+	cfg.EnsureDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	p := &Processor{cfg: cfg, log: cfg.Log, owners: map[int32]*owner{}, opened: make(chan struct{})}
+	p.ctx, p.cancel = context.WithCancelCause(context.Background())
+	return p, nil
+}
+
+// Open connects to Kafka and the database, makes and checks the topics and the
+// tables. Each error is one line that says what is wrong and what to do.
+func (p *Processor) Open(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			p.Close()
+		}
+	}()
+	if err := os.MkdirAll(p.cfg.Dir, 0o755); err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	var id [8]byte
+	if _, err := rand.Read(id[:]); err != nil {
+		return err
+	}
+	p.writer = hex.EncodeToString(id[:])
+	if p.instance, err = instance(p.cfg.Dir, p.writer); err != nil {
+		return err
+	}
+	if err := p.ensure(ctx); err != nil {
+		return err
+	}
+	if p.cfg.SQL != nil {
+		if p.db, err = sqlsink.Open(ctx, *p.cfg.SQL); err != nil {
+			return err
+		}
+	}
+	codec, err := kafka.Codec(p.cfg.Topics.Compression)
+	if err != nil {
+		return err
+	}
+	p.reader = &sink.Reader{TopicID: p.lineage.Candles, Connect: func(opts ...kgo.Opt) (*kgo.Client, error) {
+		return kafka.Connect(p.ctx, p.cfg.Kafka, opts...)
+	}}
+	if err := p.reader.Open(); err != nil {
+		return err
+	}
+	// The client joins the group as soon as it is made, so it comes last.
+	p.client, err = kafka.Connect(ctx, p.cfg.Kafka,
+		kgo.ConsumerGroup(p.cfg.Group),
+		kgo.ConsumeTopics(p.cfg.Topics.Ticks),
+		kgo.InstanceID(p.instance),
+		kgo.SessionTimeout(p.cfg.SessionTimeout),
+		kgo.HeartbeatInterval(p.cfg.SessionTimeout/5),
+		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.AutoCommitMarks(),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.AdjustFetchOffsetsFn(p.positions),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { p.assigned(m) }),
+		kgo.OnPartitionsRevoked(func(ctx context.Context, c *kgo.Client, m map[string][]int32) { p.revoked(ctx, c, m) }),
+		kgo.OnPartitionsLost(func(ctx context.Context, _ *kgo.Client, m map[string][]int32) { p.revoked(ctx, nil, m) }),
+		kgo.ProducerBatchCompression(codec),
+		kgo.ProducerLinger(0),
+		kgo.MaxBufferedRecords(100_000),
+	)
+	close(p.opened)
+	return err
+}
+
+// ensure makes and checks the topics with a client of its own: the consuming
+// one joins the group as soon as it is made.
+func (p *Processor) ensure(ctx context.Context) error {
+	client, err := kafka.Connect(ctx, p.cfg.Kafka)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if p.lineage, err = kafka.Ensure(ctx, client, p.cfg.Topics, p.cfg.Settings); err != nil {
+		return err
+	}
+	if p.cfg.Check != nil && p.lineage.Known {
+		return p.cfg.Check(p.lineage.Settings)
+	}
+	return nil
+}
+
+// instance gives the name under which the folder's processor is a member of the
+// group: kept in the folder, so that a killed process has its partitions back
+// as soon as it is started again.
+func instance(dir, fresh string) (string, error) {
+	file := filepath.Join(dir, "instance")
+	b, err := os.ReadFile(file)
+	if err == nil && len(strings.TrimSpace(string(b))) > 0 {
+		return strings.TrimSpace(string(b)), nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	if err := os.WriteFile(file, []byte(fresh+"\n"), 0o644); err != nil {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	return fresh, nil
+}
+
+// Run processes until ctx ends or something fails that trying again does not
+// mend. Either way every owner has closed its store when it returns.
+func (p *Processor) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { p.cancel(context.Cause(ctx)) })
+	defer stop()
+	group, inner := errgroup.WithContext(p.ctx)
+	group.Go(func() error { return p.reader.Run(inner) })
+	group.Go(func() error { return p.poll(inner) })
+	err := group.Wait()
+	p.cancel(err)
+	p.stop()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return cmp.Or(context.Cause(p.ctx), err)
+}
+
+// fail ends Run with err.
+func (p *Processor) fail(err error) { p.cancel(err) }
+
+// poll hands what is fetched to the owners. It never waits for one.
+func (p *Processor) poll(ctx context.Context) error {
+	for {
+		fetches := p.client.PollFetches(ctx)
+		if ctx.Err() != nil || fetches.IsClientClosed() {
+			p.client.AllowRebalance()
+			return nil
+		}
+		for _, e := range fetches.Errors() {
+			if !errors.Is(e.Err, context.Canceled) {
+				p.client.AllowRebalance()
+				return fmt.Errorf("consume %s/%d: %w", e.Topic, e.Partition, e.Err)
+			}
+		}
+		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
+			if len(f.Records) == 0 {
+				return
+			}
+			p.mu.Lock()
+			o := p.owners[f.Partition]
+			p.mu.Unlock()
+			if o != nil && o.put(f.Records) {
+				p.client.PauseFetchPartitions(map[string][]int32{f.Topic: {f.Partition}})
+			}
+		})
+		p.client.AllowRebalance()
+	}
+}
+
+// assigned opens the stores of new partitions and sets their owners going.
+func (p *Processor) assigned(m map[string][]int32) {
+	<-p.opened
+	for _, partition := range m[p.cfg.Topics.Ticks] {
+		o, err := p.open(p.client.Context(), partition)
+		if err != nil {
+			p.fail(err)
+			return
+		}
+		p.mu.Lock()
+		p.owners[partition] = o
+		p.mu.Unlock()
+		o.start(p.ctx)
+		p.log.Info("partition assigned", "partition", partition, "offset", o.status.Offset)
+	}
+}
+
+// positions puts the stores' offsets in place of the group's.
+func (p *Processor) positions(ctx context.Context, m map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for partition := range m[p.cfg.Topics.Ticks] {
+		at := int64(0)
+		if o := p.owners[partition]; o != nil {
+			o.mu.Lock()
+			at = o.status.Offset
+			o.mu.Unlock()
+		}
+		start, _, err := p.bounds(ctx, partition)
+		if err != nil {
+			return nil, err
+		}
+		if start > at {
+			p.log.Warn("the log begins behind what was applied", "partition", partition, "state", at, "log begins", start)
+			at = start
+		}
+		m[p.cfg.Topics.Ticks][partition] = kgo.NewOffset().At(at)
+	}
+	return m, nil
+}
+
+// bounds gives the first offset of a partition's log and the one behind its last.
+func (p *Processor) bounds(ctx context.Context, partition int32) (start, end int64, err error) {
+	adm := kadm.NewClient(p.client)
+	starts, err := adm.ListStartOffsets(ctx, p.cfg.Topics.Ticks)
+	if err != nil {
+		return 0, 0, fmt.Errorf("ask where %s/%d begins: %w", p.cfg.Topics.Ticks, partition, err)
+	}
+	ends, err := adm.ListEndOffsets(ctx, p.cfg.Topics.Ticks)
+	if err != nil {
+		return 0, 0, fmt.Errorf("ask where %s/%d ends: %w", p.cfg.Topics.Ticks, partition, err)
+	}
+	s, _ := starts.Lookup(p.cfg.Topics.Ticks, partition)
+	e, _ := ends.Lookup(p.cfg.Topics.Ticks, partition)
+	return s.Offset, e.Offset, errors.Join(s.Err, e.Err)
+}
+
+// revoked gives partitions up: their owners finish the micro-batch at hand,
+// their sinks write what they have, their stores are closed.
+func (p *Processor) revoked(ctx context.Context, c *kgo.Client, m map[string][]int32) {
+	var gone []*owner
+	p.mu.Lock()
+	for _, partition := range m[p.cfg.Topics.Ticks] {
+		if o := p.owners[partition]; o != nil {
+			gone = append(gone, o)
+			delete(p.owners, partition)
+		}
+	}
+	p.mu.Unlock()
+	for _, o := range gone {
+		o.cancel(errStopped)
+	}
+	for _, o := range gone {
+		<-o.done
+		p.log.Info("partition given up", "partition", o.partition)
+	}
+	if c != nil && len(gone) > 0 {
+		if err := c.CommitMarkedOffsets(ctx); err != nil {
+			p.log.Debug("commit for lag displays", "err", err)
+		}
+	}
+}
+
+// stop ends every owner.
+func (p *Processor) stop() {
+	p.mu.Lock()
+	all := map[string][]int32{}
+	for partition := range p.owners {
+		all[p.cfg.Topics.Ticks] = append(all[p.cfg.Topics.Ticks], partition)
+	}
+	p.mu.Unlock()
+	p.revoked(context.Background(), nil, all)
+}
+
+// Close leaves the group, so that others have the partitions at once, and
+// closes the connections.
+func (p *Processor) Close() {
+	p.cancel(errClosed)
+	if p.client != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		leave := kadm.LeaveGroup(p.cfg.Group).InstanceIDs(p.instance).Reason("stopped")
+		if _, err := kadm.NewClient(p.client).LeaveGroup(ctx, leave); err != nil {
+			p.log.Debug("leave the group", "err", err)
+		}
+		p.client.CloseAllowingRebalance()
+	}
+	if p.reader != nil {
+		p.reader.Close()
+	}
+	if p.db != nil {
+		if err := p.db.Close(); err != nil {
+			p.log.Warn("close the database", "err", err)
+		}
+	}
+}
+
+// Status gives where the partitions of this process stand.
+func (p *Processor) Status() []PartitionStatus {
+	p.mu.Lock()
+	owners := make([]*owner, 0, len(p.owners))
+	for _, o := range p.owners {
+		owners = append(owners, o)
+	}
+	p.mu.Unlock()
+	out := make([]PartitionStatus, 0, len(owners))
+	for _, o := range owners {
+		o.mu.Lock()
+		s := o.status
+		s.Sinks = map[string]int64{}
+		for k, v := range o.status.Sinks {
+			s.Sinks[k] = v
+		}
+		o.mu.Unlock()
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b PartitionStatus) int { return int(a.Partition - b.Partition) })
+	return out
+}
+
+// Lineage gives the topics' ids and the log's settings. Open has run.
+func (p *Processor) Lineage() kafka.Lineage { return p.lineage }
+
+// DB gives the database, nil if there is none.
+func (p *Processor) DB() *sqlsink.DB { return p.db }
+
+// Stages gives the processor's latencies.
+func (p *Processor) Stages() *Stages { return &p.stages }

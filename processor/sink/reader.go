@@ -1,0 +1,188 @@
+package sink
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"millrace/internal/kafka"
+	"millrace/schema"
+)
+
+// lookBack is how many of the last records of a partition of `candles` are read
+// where an earlier writer of the same log left its progress: what a zombie wrote
+// after it is among them. Without one (another log's records), all are read.
+const lookBack = 200_000
+
+// Reader reads `candles` for the owners of its partitions: what stands there on
+// assignment, and what comes later. It owns a client of its own.
+type Reader struct {
+	Connect func(...kgo.Opt) (*kgo.Client, error)
+	TopicID kafka.TopicID // of candles
+
+	mu     sync.Mutex // guards what follows
+	client *kgo.Client
+	tails  map[int32]*Tail
+}
+
+// Tail is what others and we ourselves write to a partition from now on.
+type Tail struct {
+	C      chan []*kgo.Record
+	close  func()
+	closed chan struct{}
+}
+
+// Close ends it.
+func (t *Tail) Close() { t.close() }
+
+// standing is what a partition of `candles` holds.
+type standing struct {
+	progress int64 // of this log, by the highest header
+	versions map[string]schema.Version
+}
+
+// Standing reads a partition up to its end and gives the version of the last
+// record of each key.
+func (r *Reader) Standing(ctx context.Context, topic string, partition int32, topicID [16]byte) (standing, int64, error) {
+	s := standing{versions: map[string]schema.Version{}}
+	probe, err := r.Connect()
+	if err != nil {
+		return s, 0, err
+	}
+	defer probe.Close()
+	adm := kadm.NewClient(probe)
+	starts, err := adm.ListStartOffsets(ctx, topic)
+	if err != nil {
+		return s, 0, fmt.Errorf("ask for the start: %w", err)
+	}
+	ends, err := adm.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return s, 0, fmt.Errorf("ask for the end: %w", err)
+	}
+	start, ok1 := starts.Lookup(topic, partition)
+	end, ok2 := ends.Lookup(topic, partition)
+	if !ok1 || !ok2 || start.Err != nil || end.Err != nil {
+		return s, 0, fmt.Errorf("offsets of the partition: %v, %v", start.Err, end.Err)
+	}
+	from := max(start.Offset, end.Offset-lookBack)
+	known, err := r.read(ctx, topic, partition, from, end.Offset, topicID, &s)
+	if err == nil && !known && from > start.Offset {
+		_, err = r.read(ctx, topic, partition, start.Offset, end.Offset, topicID, &s)
+	}
+	return s, end.Offset, err
+}
+
+// read goes through [from, end). known tells whether a writer of this log has
+// left its progress there.
+func (r *Reader) read(ctx context.Context, topic string, partition int32, from, end int64, topicID [16]byte, s *standing) (known bool, err error) {
+	if from >= end {
+		return true, nil
+	}
+	client, err := r.Connect(
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().At(from)}}),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+	)
+	if err != nil {
+		return false, err
+	}
+	defer client.Close()
+	for next := from; next < end; {
+		bound, cancel := context.WithTimeout(ctx, time.Second)
+		fetches := client.PollFetches(bound)
+		cancel()
+		if err := ctx.Err(); err != nil {
+			return known, err
+		}
+		if fetches.NumRecords() == 0 {
+			// Compaction may have taken the very last offsets, and then no
+			// record ever tells that the end is reached.
+			rec, err := kafka.Read(ctx, client, topic, r.TopicID, partition, next)
+			if err != nil {
+				return known, err
+			}
+			if rec == nil || rec.Offset >= end {
+				return known, nil
+			}
+			continue
+		}
+		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+			for _, rec := range p.Records {
+				next = rec.Offset + 1
+				if rec.Offset >= end {
+					return
+				}
+				if c, err := schema.DecodeCandle(rec.Value); err == nil {
+					s.versions[string(rec.Key)] = c.Version
+				}
+				if off, ok := parseProgress(header(rec, schema.HeaderProgress), topicID); ok {
+					known = true
+					s.progress = max(s.progress, off)
+				}
+			}
+		})
+	}
+	return known, nil
+}
+
+// Follow begins to read a partition at an offset.
+func (r *Reader) Follow(topic string, partition int32, from int64) *Tail {
+	t := &Tail{C: make(chan []*kgo.Record, 1), closed: make(chan struct{})}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tails == nil {
+		r.tails = map[int32]*Tail{}
+	}
+	r.tails[partition] = t
+	client := r.client
+	client.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().At(from)}})
+	t.close = func() {
+		r.mu.Lock()
+		if r.tails[partition] == t {
+			delete(r.tails, partition)
+			client.RemoveConsumePartitions(map[string][]int32{topic: {partition}})
+		}
+		r.mu.Unlock()
+		close(t.closed)
+	}
+	return t
+}
+
+// Open makes the client that follows.
+func (r *Reader) Open() (err error) {
+	r.client, err = r.Connect(kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()))
+	return err
+}
+
+// Close closes the client.
+func (r *Reader) Close() {
+	if r.client != nil {
+		r.client.Close()
+	}
+}
+
+// Run hands out what comes, until ctx ends.
+func (r *Reader) Run(ctx context.Context) error {
+	for {
+		fetches := r.client.PollFetches(ctx)
+		if ctx.Err() != nil || fetches.IsClientClosed() {
+			return nil
+		}
+		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+			r.mu.Lock()
+			t := r.tails[p.Partition]
+			r.mu.Unlock()
+			if t == nil || len(p.Records) == 0 {
+				return
+			}
+			select {
+			case t.C <- p.Records:
+			case <-t.closed:
+			case <-ctx.Done():
+			}
+		})
+	}
+}

@@ -1,0 +1,281 @@
+package processor
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"millrace/internal/kafka"
+	sqlsink "millrace/processor/sink/sql"
+	"millrace/schema"
+)
+
+const partitions = 3
+
+// world is a Kafka with a log of made-up trades, and the tables they must give.
+type world struct {
+	testing.TB
+	brokers string
+	client  *kgo.Client
+	topics  kafka.Topics
+	trades  map[string][]schema.Trade
+}
+
+func newWorld(t testing.TB, brokers string) *world {
+	t.Helper()
+	w := &world{TB: t, brokers: brokers, trades: map[string][]schema.Trade{}}
+	w.topics = kafka.Topics{Ticks: schema.TicksTopic, Candles: schema.CandlesTopic, Partitions: partitions}
+	w.topics.EnsureDefaults()
+	client, err := kafka.Connect(t.Context(), kafka.Config{Brokers: []string{brokers}}, kgo.ProducerLinger(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	w.client = client
+	if _, err := kafka.Ensure(t.Context(), client, w.topics, w.settings()); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *world) settings() schema.Settings {
+	s := schema.Settings{Partitions: partitions, Periods: []schema.Period{schema.P1s, schema.P1m, schema.P1h}}
+	s.EnsureDefaults()
+	return s
+}
+
+// market makes n trades a symbol, without a hole, and one whole minute more.
+func (w *world) market(r *rand.Rand, symbols, n int) {
+	for i := range symbols {
+		name := fmt.Sprintf("SYM%dUSDT", i)
+		at := schema.Time(1723161540000000) + schema.Time(r.Int64N(1_000_000))
+		for id := range int64(n) {
+			at += schema.Time(r.Int64N(400_000))
+			if r.IntN(100) == 0 {
+				at += 3 * schema.Minute
+			}
+			w.trades[name] = append(w.trades[name], schema.Trade{ID: id, Last: id, Time: at,
+				Price: schema.Decimal{Mantissa: 1 + r.Int64N(100000), Scale: 2}, Qty: schema.Decimal{Mantissa: 1 + r.Int64N(100000), Scale: 5}, BuyerMaker: r.IntN(2) == 0})
+		}
+	}
+}
+
+func (w *world) send(symbol string, value []byte) {
+	w.Helper()
+	w.client.Produce(context.Background(), &kgo.Record{Topic: w.topics.Ticks, Partition: schema.Partition(symbol, partitions), Key: []byte(symbol), Value: value},
+		func(_ *kgo.Record, err error) {
+			if err != nil {
+				w.Errorf("produce: %v", err)
+			}
+		})
+}
+
+// log writes the market from trade i to trade j of each symbol, in batches of
+// random size, shuffled a little, some of them twice.
+func (w *world) log(r *rand.Rand, i, j int) {
+	w.Helper()
+	for name, all := range w.trades {
+		var batches [][]schema.Trade
+		for k := i; k < min(j, len(all)); {
+			n := min(1+r.IntN(5), min(j, len(all))-k)
+			batches = append(batches, all[k:k+n])
+			k += n
+		}
+		for k := range batches {
+			if o := k + r.IntN(3); o < len(batches) {
+				batches[k], batches[o] = batches[o], batches[k]
+			}
+		}
+		for _, b := range batches {
+			for range 1 + r.IntN(5)/4 {
+				value, n := schema.AppendTrades(nil, name, b, schema.FromStd(time.Now()), 0)
+				if n != len(b) {
+					w.Fatalf("%d of %d trades fit", n, len(b))
+				}
+				w.send(name, value)
+			}
+		}
+	}
+	if err := w.client.Flush(w.Context()); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// truth dumps what the whole market makes, computed the naive way.
+func (w *world) truth() string {
+	cal := schema.Calendar{}
+	path := filepath.Join(w.TempDir(), "truth.db")
+	db, err := sqlsink.Open(w.Context(), sqlsink.Config{DSN: "sqlite:" + path})
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer db.Close()
+	var rows []schema.Candle
+	for name, all := range w.trades {
+		for _, p := range w.settings().Periods {
+			byStart := map[schema.Time]*schema.Candle{}
+			newest := all[len(all)-1].Time
+			for i := range all {
+				s := cal.Start(p, all[i].Time)
+				if byStart[s] == nil {
+					byStart[s] = &schema.Candle{Symbol: name, Period: p, Start: s}
+				}
+				byStart[s].Add(&all[i])
+			}
+			var last *schema.Candle
+			for s := cal.Start(p, all[0].Time); s <= newest; s = cal.End(p, s) {
+				c := byStart[s]
+				if c == nil {
+					if p == schema.P1s {
+						continue
+					}
+					c = &schema.Candle{Symbol: name, Period: p, Start: s, Figures: schema.Empty(last.Close), Status: schema.Final}
+					c.Version = schema.EmptyVersion(0, last.Last, schema.Final)
+				} else {
+					if cal.End(p, s) <= newest {
+						c.Status = schema.Final
+					}
+					c.Version = schema.TradesVersion(0, c.Trades, c.Status)
+					last = c
+				}
+				rows = append(rows, *c)
+			}
+		}
+	}
+	if err := db.Write(w.Context(), sqlsink.Key{}, nil, sqlsink.Batch{Candles: rows}); err != nil {
+		w.Fatal(err)
+	}
+	return dump(w, db)
+}
+
+func dump(t testing.TB, db *sqlsink.DB) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := db.Dump(context.Background(), &b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// config is that of a processor with a folder and a database.
+func (w *world) config(dir, dsn string) Config {
+	level := slog.LevelWarn
+	return Config{
+		Kafka: kafka.Config{Brokers: []string{w.brokers}}, Topics: w.topics, Dir: dir, Settings: w.settings(),
+		SQL: &sqlsink.Config{DSN: dsn}, SessionTimeout: 6 * time.Second,
+		Log: slog.New(slog.NewTextHandler(w.Output(), &slog.HandlerOptions{Level: level})),
+	}
+}
+
+// running is a processor that runs.
+type running struct {
+	*Processor
+	w    *world
+	end  context.CancelFunc
+	done chan error
+}
+
+func (w *world) run(cfg Config) *running {
+	w.Helper()
+	p, err := New(cfg)
+	if err == nil {
+		err = p.Open(w.Context())
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(w.Context())
+	r := &running{Processor: p, w: w, end: cancel, done: make(chan error, 1)}
+	go func() { r.done <- p.Run(ctx) }()
+	return r
+}
+
+func (r *running) stop() {
+	r.w.Helper()
+	r.end()
+	if err := <-r.done; err != nil {
+		r.w.Fatalf("run: %v", err)
+	}
+	r.Close()
+}
+
+// caughtUp waits until the processors have every record and each sink has it.
+func (w *world) caughtUp(rs ...*running) {
+	w.Helper()
+	ends, err := kadm.NewClient(w.client).ListEndOffsets(w.Context(), w.topics.Ticks)
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(w.Context(), 60*time.Second)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ready := map[int32]bool{}
+		var all []PartitionStatus
+		for _, r := range rs {
+			for _, s := range r.Status() {
+				all = append(all, s)
+				end, _ := ends.Lookup(w.topics.Ticks, s.Partition)
+				if s.Offset >= end.Offset && s.Sinks["candles"] >= end.Offset && s.Sinks["sql"] >= end.Offset {
+					ready[s.Partition] = true
+				}
+			}
+		}
+		if len(ready) == partitions {
+			return
+		}
+		for _, r := range rs {
+			select {
+			case err := <-r.done:
+				w.Fatalf("run ended: %v", err)
+			default:
+			}
+		}
+		select {
+		case <-ctx.Done():
+			w.Fatalf("not caught up: %+v, ends %+v", all, ends.Offsets())
+		case <-tick.C:
+		}
+	}
+}
+
+// lastCandles gives the last record of each key of candles.
+func (w *world) lastCandles() map[string]schema.Candle {
+	w.Helper()
+	ends, err := kadm.NewClient(w.client).ListEndOffsets(w.Context(), w.topics.Candles)
+	if err != nil {
+		w.Fatal(err)
+	}
+	client, err := kafka.Connect(w.Context(), kafka.Config{Brokers: []string{w.brokers}}, kgo.ConsumeTopics(w.topics.Candles), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer client.Close()
+	left := int64(0)
+	ends.Each(func(o kadm.ListedOffset) { left += o.Offset })
+	out := map[string]schema.Candle{}
+	for left > 0 {
+		f := client.PollFetches(w.Context())
+		if err := f.Err(); err != nil {
+			w.Fatal(err)
+		}
+		f.EachRecord(func(r *kgo.Record) {
+			left--
+			c, err := schema.DecodeCandle(r.Value)
+			if err != nil {
+				w.Fatal(err)
+			}
+			out[string(r.Key)] = c
+		})
+	}
+	return out
+}
