@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"millrace/schema"
 )
@@ -19,6 +20,31 @@ type Kline struct {
 	Volume, Quote           schema.Sum
 	Trades                  int64
 	TakerVolume, TakerQuote schema.Sum
+}
+
+// Diff names the figures in which o differs from k, with both values; "" where
+// all nine and the start are equal.
+func (k *Kline) Diff(o *Kline) string {
+	var b strings.Builder
+	differ := func(name string, equal bool, have, other any) {
+		if !equal {
+			if b.Len() > 0 {
+				b.WriteString(", ")
+			}
+			fmt.Fprintf(&b, "%s %v and %v", name, have, other)
+		}
+	}
+	differ("start", k.Start == o.Start, k.Start, o.Start)
+	differ("open", k.Open.Cmp(o.Open) == 0, k.Open, o.Open)
+	differ("high", k.High.Cmp(o.High) == 0, k.High, o.High)
+	differ("low", k.Low.Cmp(o.Low) == 0, k.Low, o.Low)
+	differ("close", k.Close.Cmp(o.Close) == 0, k.Close, o.Close)
+	differ("volume", k.Volume.Cmp(o.Volume) == 0, k.Volume, o.Volume)
+	differ("quote volume", k.Quote.Cmp(o.Quote) == 0, k.Quote, o.Quote)
+	differ("trades", k.Trades == o.Trades, k.Trades, o.Trades)
+	differ("taker buy volume", k.TakerVolume.Cmp(o.TakerVolume) == 0, k.TakerVolume, o.TakerVolume)
+	differ("taker buy quote volume", k.TakerQuote.Cmp(o.TakerQuote) == 0, k.TakerQuote, o.TakerQuote)
+	return b.String()
 }
 
 // KlineColumns is the number of columns of a kline, in dumps and in REST alike.
