@@ -300,6 +300,37 @@ func TestTradeBatchBounds(t *testing.T) {
 		}
 		checkBatch(t, &b, body)
 	}
+	// A column that ends early at the very end of the record: nothing may be
+	// read behind it.
+	field := func(body []byte, num protowire.Number, content string) []byte {
+		return protowire.AppendString(protowire.AppendTag(body, num, protowire.BytesType), content)
+	}
+	columns := []protowire.Number{fID, fTime, fPrice, fQty, fSpan}
+	for _, num := range columns {
+		body := field(nil, fSymbol, "A")
+		for _, f := range columns {
+			if f != num {
+				body = field(body, f, "\x02\x02")
+			}
+		}
+		body = slices.Clip(field(body, num, "\x02"))
+		var b Batch
+		if err := b.decode(body); !errors.Is(err, ErrTick) {
+			t.Errorf("column %d ends early: %v", num, err)
+		}
+		checkBatch(t, &b, body)
+	}
+	// Nor may a number run over its column's end into the next.
+	for _, num := range columns {
+		body := field(nil, fSymbol, "A")
+		for _, f := range columns {
+			if f != num {
+				body = field(body, f, "\x02")
+			}
+		}
+		body = field(field(body, num, "\x82"), fReceived+90, "\x02")
+		checkBatch(t, new(Batch), body)
+	}
 	var b Batch
 	long := bytes.Repeat(protowire.AppendVarint(protowire.AppendTag(nil, fID, protowire.VarintType), 0), maxLoose/2+1)
 	if err := b.decode(long); !errors.Is(err, ErrTick) || cap(b.Trades) > 0 {
