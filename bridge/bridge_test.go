@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -253,7 +254,7 @@ func TestPositionIsOfOneLife(t *testing.T) {
 
 	old := h.topic
 	h.newTopic()
-	again := growing([]string{"BTCUSDT"}, 5, 6)
+	again := growing([]string{"BTCUSDT"}, 5, 15)
 	h.produce(again...)
 	js := h.js()
 	kv, err := js.KeyValue(h.ctx(), schema.PositionBucket)
@@ -272,6 +273,27 @@ func TestPositionIsOfOneLife(t *testing.T) {
 	r.settled()
 	if st := r.Stats(); st.Records != int64(len(again)) {
 		t.Errorf("read %d records of the new topic, wanted %d", st.Records, len(again))
+	}
+	if !strings.Contains(h.logs.String(), "another life of the topic") {
+		t.Errorf("the log does not say why:\n%s", h.logs)
+	}
+	r.stop()
+
+	// The same topic with other content before the position, as after an
+	// unclean election.
+	forged := h.position(p)
+	forged.Hash = "1234567890abcdef"
+	data, err := json.Marshal(forged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Put(h.ctx(), positionKey(h.topic, p), data); err != nil {
+		t.Fatal(err)
+	}
+	r = h.start(h.config())
+	r.settled()
+	if st := r.Stats(); st.Records != int64(len(again)) || !strings.Contains(h.logs.String(), "other content") {
+		t.Errorf("read %d records of a log with other content, wanted %d; log:\n%s", st.Records, len(again), h.logs)
 	}
 }
 
