@@ -84,6 +84,18 @@ func (c *Config) Validate() error {
 }
 
 func validateKept(p schema.Period, days int) error {
+	least := 0
+	switch p { // else the window that is growing would be too old
+	case schema.P3d:
+		least = 3
+	case schema.P1w:
+		least = 7
+	case schema.P1M:
+		least = 31
+	}
+	if days > 0 && days < least {
+		return fmt.Errorf("sql sink: days kept: %d of %v: one window is longer, wanted 0 (all) or at least %d", days, p, least)
+	}
 	if !p.Valid() || days < 0 || days > 36500 {
 		return fmt.Errorf("sql sink: days kept: %d of %v: the period is unknown, or the days are not within 0 (all) to 36500", days, p)
 	}

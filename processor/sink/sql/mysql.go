@@ -23,8 +23,7 @@ func (db *DB) openMySQL() error {
 	c.User, c.Passwd, c.Net, c.Addr, c.DBName = db.to.user, db.to.password, "tcp", db.to.addr, db.to.database
 	c.TLS = db.to.tls
 	c.Timeout = db.cfg.ConnectTimeout
-	c.InterpolateParams = true // saves a round trip; safe with utf8mb4
-	c.ClientFoundRows = true
+	c.InterpolateParams = true    // saves a round trip; safe with utf8mb4
 	c.Logger = &mysql.NopLogger{} // what it says is an error already
 	inner, err := mysql.NewConnector(c)
 	if err != nil {

@@ -61,6 +61,57 @@ func TestMaintainDropsOldDays(t *testing.T) {
 	})
 }
 
+func TestKeptDaysAreChecked(t *testing.T) {
+	for _, bad := range []map[schema.Period]int{{schema.P1M: 30}, {schema.P1w: 6}, {schema.P3d: 2}, {schema.P1s: -1}, {schema.P1s: 1 << 30}, {99: 5}} {
+		if _, err := Open(t.Context(), Config{DSN: "sqlite:" + t.TempDir() + "/x.db", KeepDays: bad}); err == nil || !strings.Contains(err.Error(), "days kept") {
+			t.Errorf("%v: %v", bad, err)
+		}
+	}
+}
+
+// Days are split off and dropped while others write: they wait, and lose nothing.
+func TestMaintainWhileWriting(t *testing.T) {
+	on(t, func(t *testing.T, db *DB) {
+		const days = 12
+		newest := func(i int) schema.Time { return aStart + schema.Time(i)*schema.Day }
+		keep := map[schema.Period]int{schema.P1s: 3}
+		done := make(chan error, 1)
+		go func() {
+			for i := range days {
+				for range 2 { // the other process that maintains
+					if err := db.Maintain(soon(t), newest(i), keep); err != nil {
+						done <- err
+						return
+					}
+				}
+			}
+			done <- nil
+		}()
+		last := (*Progress)(nil)
+		for i := range days * 10 {
+			c := candle("A", schema.P1s, newest(days)+schema.Time(i)*schema.Second, 1, schema.Live, 100)
+			b := Batch{Candles: []schema.Candle{c}, Progress: progress(int64(i))}
+			for {
+				err := db.Write(soon(t), aKey, last, b)
+				if err == nil {
+					break
+				}
+				if !Retriable(err) {
+					t.Fatal(err)
+				}
+				t.Log("again after:", err)
+			}
+			last = b.Progress
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(dump(t, db), "\n"); got != days*10 {
+			t.Errorf("%d rows, wanted %d", got, days*10)
+		}
+	})
+}
+
 // The partitions of a period stay few, whatever is kept and however often
 // Maintain is called.
 func TestPartitionsStayFew(t *testing.T) {
