@@ -34,7 +34,10 @@ type Config struct {
 	// SessionTimeout is after how long the group gives a dead member's
 	// partitions away. Default 10 s.
 	SessionTimeout time.Duration
-	Log            *slog.Logger
+	// Published is called with the candles that each micro-batch changed, by the
+	// owners' goroutines; it keeps none of them and returns at once. May be nil.
+	Published func([]schema.Candle)
+	Log       *slog.Logger
 }
 
 // EnsureDefaults fills what is not set.

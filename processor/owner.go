@@ -45,7 +45,7 @@ type PartitionStatus struct {
 	Offset    int64            // next record to apply
 	Sinks     map[string]int64 // by name: everything before it is there
 	Counts    state.Counts
-	Open      int // gaps
+	Holes     int // stretches of missing ids, gaps or too young to be one
 }
 
 // errStopped ends an owner whose partition is given up.
@@ -252,11 +252,15 @@ func (o *owner) microBatch(ctx context.Context, recs []*kgo.Record) error {
 	for _, b := range o.boxes {
 		b.Offer(changes)
 	}
+	if o.p.cfg.Published != nil && len(changes.Candles) > 0 {
+		o.p.cfg.Published(changes.Candles)
+	}
 	o.p.stages.Taken.since(oldest, schema.FromStd(taken))
 	o.p.stages.Committed.Observe(time.Since(taken))
 	o.mu.Lock()
 	o.status.Offset = changes.Position.Offset
 	o.status.Counts = part.Counts()
+	o.status.Holes = part.Holes()
 	o.mu.Unlock()
 	last := recs[len(recs)-1]
 	o.p.client.MarkCommitRecords(last)

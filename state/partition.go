@@ -99,6 +99,16 @@ func (p *Partition) Settings() *schema.Settings { return p.settings }
 // Counts gives what was met since the partition was opened.
 func (p *Partition) Counts() Counts { return p.counts }
 
+// Holes gives how many stretches of ids are missing between applied ones, gaps
+// or too young to be one.
+func (p *Partition) Holes() int {
+	n := 0
+	for _, y := range p.symbols {
+		n += max(len(y.applied)-1, 0)
+	}
+	return n
+}
+
 // LogTime gives the newest append time met.
 func (p *Partition) LogTime() schema.Time { return p.logTime }
 

@@ -48,6 +48,8 @@ func (p *Partition) applyWatch(w *schema.Watch) {
 		}
 		g.watching++
 		y.watches = append(y.watches, watch{ingestor: g, from: max(w.From, 0)})
+	case w.On: // it was away: what it saw before is in the cover already
+		y.watches[i].from = max(w.From, 0)
 	case !w.On && i >= 0:
 		p.unwatch(y, i)
 	}
