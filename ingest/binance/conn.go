@@ -70,11 +70,11 @@ func (c *conn) run(ctx context.Context) error {
 	if err := c.dial(ctx, subs.url); err != nil {
 		return err
 	}
-	defer c.ws.CloseNow()
+	defer func() { _ = c.ws.CloseNow() }() // it is of no more use
 	// The read itself takes no context: one that can be cancelled would cost an
 	// allocation a frame. Closing the connection ends it as well.
 	kctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(kctx, func() { c.ws.CloseNow() })
+	stop := context.AfterFunc(kctx, func() { _ = c.ws.CloseNow() })
 	kept := make(chan error, 1)
 	go func() {
 		err := c.keep(kctx, subs.frames)

@@ -145,7 +145,7 @@ func (s *scanner) value(depth int) (token, bool) {
 		return token{}, s.fail("the text ends too early")
 	}
 	t := token{from: int32(s.i)}
-	ok := true
+	var ok bool
 	switch c := s.b[s.i]; {
 	case c == '"':
 		s.i++

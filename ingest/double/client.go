@@ -114,7 +114,7 @@ func (c *client) serve(ctx context.Context, cfg Config, names []string) {
 	<-ended
 	<-ended
 	stop()
-	c.ws.CloseNow()
+	_ = c.ws.CloseNow() // it is of no more use
 }
 
 func (c *client) subscribed(name string) bool {
@@ -193,7 +193,7 @@ func (c *client) write(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case k := <-c.kick:
-			c.ws.Close(k.code, k.reason)
+			_ = c.ws.Close(k.code, k.reason) // the client may have left
 			return
 		case <-c.queue.wake:
 		}

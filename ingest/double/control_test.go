@@ -62,7 +62,7 @@ func TestControlAnswersVerbatim(t *testing.T) {
 				t.Errorf("%s\n got %s\nwant %s", c[0], got, c[1])
 			}
 		}
-		ws.CloseNow()
+		_ = ws.CloseNow()
 	}
 	if got := say(t, dial(t, d, "/stream"), `{"method":"GET_PROPERTY","params":["combined"],"id":1}`); got != `{"result":true,"id":1}` {
 		t.Error(got)
@@ -139,7 +139,7 @@ func TestPongIsDemanded(t *testing.T) {
 			t.Fatal(err)
 		}
 		ended := make(chan struct{})
-		go func() { ws.Read(context.Background()); close(ended) }()
+		go func() { _, _, _ = ws.Read(context.Background()); close(ended) }()
 		// One ping is answered or not; the fifth within a second is too much
 		// from the client, so only few are looked at.
 		<-pings
@@ -148,7 +148,7 @@ func TestPongIsDemanded(t *testing.T) {
 		} else {
 			await(t, "the server to give up", ended)
 		}
-		ws.CloseNow()
+		_ = ws.CloseNow()
 		<-ended
 	}
 }

@@ -38,7 +38,7 @@ func (c *corked) Write(p []byte) (int, error) {
 }
 
 func (c *corked) write(p []byte) (int, error) {
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
+	if err := c.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(p)

@@ -199,7 +199,7 @@ func (d *Double) Run(ctx context.Context) error {
 	cancel()
 	d.hub.close()
 	d.Cut()
-	srv.Close()
+	_ = srv.Close() // the listener's own error comes from Serve
 	if !ended {
 		if serr := <-served; err == nil && !errors.Is(serr, http.ErrServerClosed) {
 			err = serr

@@ -340,7 +340,7 @@ func dial(t testing.TB, d *Double, path string) *websocket.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { ws.CloseNow() })
+	t.Cleanup(func() { _ = ws.CloseNow() })
 	return ws
 }
 

@@ -3,6 +3,7 @@ package double
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sort"
@@ -70,17 +71,20 @@ func (m *recorded) load(path string) error {
 	if err != nil {
 		return fmt.Errorf("recording: %w", err)
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }() // only read
 	var d binance.Decoder
 	var ev binance.Event
 	var arena []byte
 	for {
 		local, frame, err := in.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("recording: %w", err)
+		}
+		if otherStream(frame) {
+			continue
 		}
 		if err := d.Decode(frame, &ev); err != nil {
 			return fmt.Errorf("recording: %s: line %d: %w", in.Path(), in.Line(), err)
@@ -104,6 +108,15 @@ func (m *recorded) load(path string) error {
 			frame: kept, data: bytes.TrimSpace(data[:len(data)-1]),
 		})
 	}
+}
+
+// otherStream finds the frames of other streams by their beginning: most of a
+// recording's bytes are the book's. What does not look whole is left to the
+// decoder.
+func otherStream(frame []byte) bool {
+	rest, ok := bytes.CutPrefix(frame, []byte(`{"stream":"`))
+	name, _, closed := bytes.Cut(rest, []byte(`"`))
+	return ok && closed && frame[len(frame)-1] == '}' && !bytes.HasSuffix(name, []byte("@trade")) && !bytes.ContainsRune(name, '\\')
 }
 
 func (m *recorded) book(symbol string) *book {

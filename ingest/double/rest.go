@@ -58,7 +58,7 @@ func (c *call) write(w http.ResponseWriter) {
 	if c.failed {
 		w.WriteHeader(http.StatusBadRequest)
 	}
-	w.Write(c.body)
+	_, _ = w.Write(c.body) // a client that left has nobody to be told
 }
 
 // fail answers with one of Binance's errors.

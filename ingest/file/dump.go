@@ -70,7 +70,7 @@ func (d *Dump) begin() error {
 		}
 		row, err = d.l.Next()
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("%s: no row in it", d.l.path)
 	}
 	if err != nil {

@@ -27,11 +27,11 @@ func readAll(t testing.TB, path string, o Options) ([]schema.Trade, *Dump, error
 	var tr schema.Trade
 	for {
 		err := d.Next(&tr)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all, d, nil
 		}
 		if err != nil {
-			if again := d.Next(&tr); again != err {
+			if again := d.Next(&tr); !errors.Is(again, err) {
 				t.Fatalf("after %v, Next gave %v", err, again)
 			}
 			return all, d, err
@@ -81,7 +81,7 @@ func write(t testing.TB, name string, data []byte) string {
 func gz(data string) []byte {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
-	w.Write([]byte(data))
+	_, _ = w.Write([]byte(data)) // a bytes.Buffer takes all
 	w.Close()
 	return b.Bytes()
 }
@@ -91,7 +91,7 @@ func zipped(members ...string) []byte {
 	w := zip.NewWriter(&b)
 	for i := 0; i < len(members); i += 2 {
 		m, _ := w.Create(members[i])
-		m.Write([]byte(members[i+1]))
+		_, _ = m.Write([]byte(members[i+1]))
 	}
 	w.Close()
 	return b.Bytes()

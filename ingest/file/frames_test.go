@@ -21,7 +21,7 @@ func TestRealFrames(t *testing.T) {
 		n, last := 0, int64(0)
 		for {
 			at, frame, err := f.Next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

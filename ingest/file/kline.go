@@ -1,6 +1,7 @@
 package file
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -15,10 +16,10 @@ func ReadKlines(path string) ([]binance.Kline, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }() // only read
 	for {
 		head, err := l.r.Peek(1)
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		if len(head) == 0 || head[0] == '[' {
@@ -44,7 +45,7 @@ func klineRows(l *lines) ([]binance.Kline, error) {
 	var cols [][]byte
 	for {
 		row, err := l.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

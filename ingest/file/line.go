@@ -38,15 +38,15 @@ func openLines(path string) (_ *lines, err error) {
 	l := &lines{path: path, close: []io.Closer{f}}
 	defer func() {
 		if err != nil {
-			l.Close()
+			_ = l.Close() // only read
 		}
 	}()
 	br := bufio.NewReaderSize(f, 64<<10)
 	magic, err := br.Peek(4)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	var in io.Reader = br
+	var in io.Reader
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		z, err := gzip.NewReader(br)
@@ -98,9 +98,9 @@ func openZip(f *os.File) (io.ReadCloser, error) {
 // io.EOF behind the last. The line holds until the next call.
 func (l *lines) Next() ([]byte, error) {
 	line, err := l.r.ReadSlice('\n')
-	if err == bufio.ErrBufferFull {
+	if errors.Is(err, bufio.ErrBufferFull) {
 		l.long = append(l.long[:0], line...)
-		for err == bufio.ErrBufferFull && len(l.long) <= maxLine {
+		for errors.Is(err, bufio.ErrBufferFull) && len(l.long) <= maxLine {
 			line, err = l.r.ReadSlice('\n')
 			l.long = append(l.long, line...)
 		}
@@ -110,11 +110,11 @@ func (l *lines) Next() ([]byte, error) {
 		}
 		line = l.long
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		// A file cut short or a wrong checksum: the row it happened in is lost.
 		return nil, fmt.Errorf("%s: behind line %d: %w", l.path, l.number, err)
 	}
-	if err == io.EOF && len(line) == 0 {
+	if errors.Is(err, io.EOF) && len(line) == 0 {
 		return nil, io.EOF
 	}
 	l.number++
