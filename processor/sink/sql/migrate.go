@@ -76,12 +76,12 @@ func (db *DB) migrate(ctx context.Context) error {
 	return db.migrateTo(ctx, all)
 }
 
-func (db *DB) migrateTo(ctx context.Context, all []migration) error {
+func (db *DB) migrateTo(ctx context.Context, all []migration) (err error) {
 	c, err := db.sql.Conn(ctx)
 	if err != nil {
 		return db.fail("migrate", err)
 	}
-	defer c.Close() // it only goes back to the pool
+	defer func() { err = errors.Join(err, c.Close()) }()
 	done, err := db.applied(ctx, c, all)
 	if err != nil {
 		return db.fail("migrate", err)

@@ -3,6 +3,7 @@ package sqlsink
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -50,7 +51,7 @@ func (db *DB) maintainPeriod(ctx context.Context, p schema.Period, days int, new
 	if err != nil {
 		return err
 	}
-	defer c.Close() // it only goes back to the pool
+	defer func() { err = errors.Join(err, c.Close()) }()
 	unlock, err := db.d.lock(ctx, db, c)
 	if err != nil {
 		return err
