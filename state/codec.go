@@ -326,8 +326,11 @@ func (p *Partition) decodeMeta(row []byte) error {
 		return nil
 	}
 	var t schema.Tick
-	if err := t.Decode([]byte(settings)); err != nil || t.Kind != schema.KindSettings {
-		return fmt.Errorf("%w: settings: %v", errDamaged, err)
+	if err := t.Decode([]byte(settings)); err != nil {
+		return fmt.Errorf("%w: settings: %w", errDamaged, err)
+	}
+	if t.Kind != schema.KindSettings {
+		return fmt.Errorf("%w: another record in place of the settings", errDamaged)
 	}
 	p.force(&t.Settings)
 	return nil

@@ -176,11 +176,11 @@ func makeLog(r *rand.Rand, markets []market) []entry {
 
 type harness struct {
 	testing.TB
-	fs    *vfs.MemFS
-	s     *Store
-	seen  map[string]schema.Candle // what a sink would keep
-	gaps  map[string]schema.GapSet
-	dead  []Refusal
+	fs   *vfs.MemFS
+	s    *Store
+	seen map[string]schema.Candle // what a sink would keep
+	gaps map[string]schema.GapSet
+	dead []Refusal
 }
 
 func (h *harness) open() {

@@ -65,9 +65,9 @@ func Open(o Options, topicID [16]byte, partition int32) (*Store, error) {
 	})
 	if err != nil {
 		if isLocked(err) {
-			return nil, fmt.Errorf("%w: %s: %v", ErrLocked, o.Dir, err)
+			return nil, fmt.Errorf("%w: %s: %w", ErrLocked, o.Dir, err)
 		}
-		return nil, fmt.Errorf("%w: %s: %v; move it away and start again: it comes back from the log", ErrDamaged, o.Dir, err)
+		return nil, fmt.Errorf("%w: %s: %w; move it away and start again: it comes back from the log", ErrDamaged, o.Dir, err)
 	}
 	s := &Store{db: db, p: NewPartition(topicID, partition)}
 	if err := s.load(); err != nil {
@@ -93,7 +93,7 @@ func (s *Store) load() error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %v", errDamaged, err)
+		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	err = s.p.decodeMeta(row)
 	if err = errors.Join(err, closer.Close()); err != nil {
@@ -157,7 +157,7 @@ func (s *Store) loadHot(y *symbol, r *series) error {
 		UpperBound: appendSeriesKey(nil, y.name, r.period+1),
 	})
 	if err != nil {
-		return fmt.Errorf("%w: %v", errDamaged, err)
+		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	add := func() error {
 		start := windowStart(it.Key())
@@ -170,7 +170,7 @@ func (s *Store) loadHot(y *symbol, r *series) error {
 			err = w.decode(row)
 		}
 		if err != nil {
-			return fmt.Errorf("%w: window of %s: %v", errDamaged, y.name, err)
+			return fmt.Errorf("%w: window of %s: %w", errDamaged, y.name, err)
 		}
 		w.status = y.ruling(w.start, w.end)
 		r.win = append(r.win, w)
@@ -212,7 +212,7 @@ func (s *Store) link(y *symbol, r *series) error {
 	for i, w := range r.win {
 		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: appendSeriesKey(nil, y.name, r.period), UpperBound: appendWindowKey(nil, y.name, r.period, w.start)})
 		if err != nil {
-			return fmt.Errorf("%w: %v", errDamaged, err)
+			return fmt.Errorf("%w: %w", errDamaged, err)
 		}
 		if it.Last() {
 			w.cut = i == 0 || windowStart(it.Key()) != r.win[i-1].start
@@ -220,7 +220,7 @@ func (s *Store) link(y *symbol, r *series) error {
 			w.cut = r.forgotten != noTime
 		}
 		if err := it.Close(); err != nil {
-			return fmt.Errorf("%w: %v", errDamaged, err)
+			return fmt.Errorf("%w: %w", errDamaged, err)
 		}
 		if before := y.runStart(s.p, r, i); before < w.start {
 			w.proven = s.p.runProven(y, r, before, w.start)
@@ -282,13 +282,13 @@ func (s *Store) Sync() error { return s.db.LogData(nil, pebble.Sync) }
 func scan(r pebble.Reader, from, to []byte, f func(key, row []byte) error) (err error) {
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
-		return fmt.Errorf("%w: %v", errDamaged, err)
+		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	defer func() { err = errors.Join(err, it.Error(), it.Close()) }()
 	for ok := it.First(); ok; ok = it.Next() {
 		row, err := it.ValueAndErr()
 		if err != nil {
-			return fmt.Errorf("%w: %v", errDamaged, err)
+			return fmt.Errorf("%w: %w", errDamaged, err)
 		}
 		if err := f(it.Key(), row); err != nil {
 			return err

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -65,8 +66,11 @@ func (r *Reader) Standing(ctx context.Context, topic string, partition int32, to
 	}
 	start, ok1 := starts.Lookup(topic, partition)
 	end, ok2 := ends.Lookup(topic, partition)
-	if !ok1 || !ok2 || start.Err != nil || end.Err != nil {
-		return s, 0, fmt.Errorf("offsets of the partition: %v, %v", start.Err, end.Err)
+	if err := errors.Join(start.Err, end.Err); err != nil {
+		return s, 0, fmt.Errorf("offsets of the partition: %w", err)
+	}
+	if !ok1 || !ok2 {
+		return s, 0, fmt.Errorf("the topic has no such partition")
 	}
 	from := max(start.Offset, end.Offset-lookBack)
 	known, err := r.read(ctx, topic, partition, from, end.Offset, topicID, &s)
