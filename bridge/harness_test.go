@@ -298,14 +298,17 @@ func (h *harness) stream() []got {
 		h.t.Fatal(err)
 	}
 	var list []got
-	for {
-		batch, err := c.FetchNoWait(500)
+	for pending := c.CachedInfo().NumPending; pending > 0; {
+		batch, err := c.Fetch(int(min(pending, 500)), jetstream.FetchMaxWait(10*time.Second))
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		n := 0
 		for m := range batch.Messages() {
-			n++
+			meta, err := m.Metadata()
+			if err != nil {
+				h.t.Fatal(err)
+			}
+			pending = meta.NumPending
 			g, err := parse(m.Subject(), m.Headers(), m.Data())
 			if err == nil {
 				err = m.Ack()
@@ -318,10 +321,8 @@ func (h *harness) stream() []got {
 		if batch.Error() != nil {
 			h.t.Fatal(batch.Error())
 		}
-		if n == 0 {
-			return list
-		}
 	}
+	return list
 }
 
 // newest reads the bucket.

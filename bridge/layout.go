@@ -61,7 +61,9 @@ func bucketConfig(c *Config, name, description string) jetstream.KeyValueConfig 
 
 // openStore makes what is missing and refuses what contradicts c.
 func openStore(ctx context.Context, conn *nats.Conn, c *Config) (*store, error) {
-	js, err := jetstream.New(conn)
+	// Never reached: what may be in flight is bounded before it (Config.MaxInFlight),
+	// but for what a cut connection leaves behind until the client has noticed.
+	js, err := jetstream.New(conn, jetstream.WithPublishAsyncMaxPending(4*c.MaxInFlight))
 	if err != nil {
 		return nil, fmt.Errorf("open jetstream: %w", err)
 	}

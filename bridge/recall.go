@@ -45,16 +45,12 @@ func (r *recall) load(ctx context.Context, stream jetstream.Stream, from, last u
 	if err != nil {
 		return fmt.Errorf("look for candles that are in the stream already: %w", err)
 	}
-	for {
-		got, err := r.fetch(consumer)
+	// By number, not until nothing comes: a consumer that was just made may
+	// answer that it has nothing.
+	for pending := consumer.CachedInfo().NumPending; pending > 0; {
+		pending, err = r.fetch(ctx, consumer, pending)
 		if err != nil {
 			return fmt.Errorf("look for candles that are in the stream already: %w", err)
-		}
-		if got == 0 {
-			break
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
 		}
 	}
 	if err := stream.DeleteConsumer(ctx, consumer.CachedInfo().Name); err != nil {
@@ -63,27 +59,38 @@ func (r *recall) load(ctx context.Context, stream jetstream.Stream, from, last u
 	return nil
 }
 
-func (r *recall) fetch(consumer jetstream.Consumer) (n int, _ error) {
-	messages, err := consumer.FetchNoWait(recallFetch)
+// fetch reads some of what is pending and gives how much is left.
+func (r *recall) fetch(ctx context.Context, consumer jetstream.Consumer, pending uint64) (uint64, error) {
+	messages, err := consumer.Fetch(int(min(pending, recallFetch)), jetstream.FetchMaxWait(time.Second))
 	if err != nil {
-		return 0, err
+		return pending, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ids == nil {
 		r.ids = map[string]uint64{}
 	}
+	n := 0
 	for m := range messages.Messages() {
 		n++
 		meta, err := m.Metadata()
 		if err != nil {
-			return n, err
+			return pending, err
 		}
+		pending = meta.NumPending
 		if id := m.Headers().Get(jetstream.MsgIDHeader); id != "" {
 			r.ids[id] = meta.Sequence.Stream
 		}
 	}
-	return n, messages.Error()
+	if err := messages.Error(); err != nil || n > 0 {
+		return pending, err
+	}
+	// Slow, or what was pending has grown too old meanwhile.
+	info, err := consumer.Info(ctx)
+	if err != nil {
+		return pending, err
+	}
+	return info.NumPending, nil
 }
 
 // take gives the sequence of a candle that is in the stream, and forgets it.

@@ -41,8 +41,7 @@ var errCut = errors.New("the connection to nats was cut")
 // subscribers see a repeat at worst.
 type session struct {
 	d     *delivery
-	epoch uint64 // of the connection
-	js    jetstream.JetStream
+	epoch uint64      // of the connection
 	sent  chan *batch // to the settler
 }
 
@@ -93,7 +92,6 @@ func (s *session) run(ctx context.Context, batches <-chan *batch) error {
 	if err := s.ready(readyCtx); err != nil {
 		return err
 	}
-	defer s.js.CleanupPublisher()
 	cut := conn.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
 	defer conn.RemoveStatusListener(cut)
 
@@ -121,11 +119,8 @@ func (s *session) run(ctx context.Context, batches <-chan *batch) error {
 
 // ready sees that NATS is laid out, is still the one that the positions speak
 // of, and what of the unsettled it has already.
-func (s *session) ready(ctx context.Context) (err error) {
+func (s *session) ready(ctx context.Context) error {
 	d := s.d
-	if s.js, err = jetstream.New(d.b.conn, jetstream.WithPublishAsyncMaxPending(2*d.b.cfg.MaxInFlight)); err != nil {
-		return fmt.Errorf("open jetstream: %w", err)
-	}
 	if _, err := openStore(ctx, d.b.conn, &d.b.cfg); err != nil {
 		return err
 	}
@@ -238,7 +233,7 @@ func (s *session) sendOne(m *message, core *nats.Msg) error {
 	final.Subject, final.Data = m.series.final, m.data
 	final.Header[jetstream.MsgIDHeader][0] = m.id
 	// No tries of the client's own: it would send one candle after its successor.
-	ack, err := s.js.PublishMsgAsync(final, jetstream.WithRetryAttempts(0))
+	ack, err := s.d.b.store.js.PublishMsgAsync(final, jetstream.WithRetryAttempts(0))
 	if err != nil {
 		return fmt.Errorf("publish on %s: %w", final.Subject, err)
 	}
