@@ -126,30 +126,3 @@ func TestATradeAllocatesNothing(t *testing.T) {
 		}
 	}
 }
-
-func TestLatency(t *testing.T) {
-	last := -1
-	for v := schema.Time(0); v < 1<<33; v += 1 + v/9 {
-		b := bucket(v)
-		if b < last || b > last+1 {
-			t.Fatalf("bucket of %d is %d, behind %d", v, b, last)
-		}
-		last = b
-		if u := upper(b); b < latencyBuckets-1 && (int64(v) >= u || u > int64(v)+int64(v)/4+1) {
-			t.Fatalf("%d µs: bucket %d ends at %d", v, b, u)
-		}
-	}
-	if bucket(-5) != 0 || bucket(schema.MaxTime) != latencyBuckets-1 {
-		t.Error("the ends")
-	}
-	var l Latency
-	if l.Quantile(0.99) != 0 {
-		t.Error("of nothing")
-	}
-	for v := range schema.Time(1000) {
-		l[bucket(v*1000)]++
-	}
-	if p50, p99 := l.Quantile(0.5), l.Quantile(0.99); p50 < 499*time.Millisecond || p50 > 625*time.Millisecond || p99 < 989*time.Millisecond || p99 > 1250*time.Millisecond {
-		t.Errorf("p50 %v, p99 %v", p50, p99)
-	}
-}

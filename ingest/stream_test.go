@@ -65,7 +65,7 @@ func TestEverythingDeliveredArrivesInOrder(t *testing.T) {
 						}
 					}
 				}
-				if got := i.Stats(); got.Trades != 3000 || got.Refused != 0 || got.Records < 3000/int64(size) || got.Bytes == 0 {
+				if got := i.Stats(); got.Trades != 3000 || got.Refused != 0 || got.Records < 3000/int64(size) || got.Bytes == 0 || got.Marks == 0 || got.Latency.Count == 0 {
 					t.Errorf("%+v", got)
 				}
 			})

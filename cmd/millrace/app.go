@@ -74,9 +74,14 @@ func (a *app) root() *cobra.Command {
 	})
 	root.SetHelpCommand(a.helpCommand(root))
 	root.AddCommand(
+		a.cobra(a.auditCommand()),
 		a.cobra(a.bridgeCommand()),
 		a.cobra(a.configCommand()),
+		a.cobra(a.devCommand()),
 		a.cobra(a.doubleCommand()),
+		a.cobra(a.ingestCommand()),
+		a.cobra(a.processCommand()),
+		a.cobra(a.replayCommand()),
 		a.cobra(a.versionCommand()),
 	)
 	for _, t := range topics {

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"millrace/bridge/embed"
+)
+
+// embedded are the servers that dev brings along.
+type embedded struct {
+	kafka *kfake.Cluster
+	nats  *embed.Server
+}
+
+// embedServers starts what no setting names, and puts the addresses into s.
+func embedServers(s *settings) (_ *embedded, err error) {
+	e := new(embedded)
+	defer func() {
+		if err != nil {
+			e.close()
+		}
+	}()
+	if !s.given("kafka") {
+		dir := filepath.Join(s.Run.Data, "kafka")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, fmt.Errorf("data folder: %w", err)
+		}
+		if err := free("kafka", s.Dev.KafkaPort); err != nil {
+			return nil, err
+		}
+		// Written to the operating system at each produce: killed, it loses
+		// nothing; a power cut may take the last moments, from every part alike.
+		if e.kafka, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(s.Dev.KafkaPort), kfake.DataDir(dir)); err != nil {
+			return nil, fmt.Errorf("start the embedded kafka in %s: %w; if its files are damaged, move them away: candles in SQL stay", dir, err)
+		}
+		s.Kafka.Brokers = e.kafka.ListenAddrs()
+	}
+	if !s.given("nats") {
+		port := s.Dev.NATSPort
+		if port == 0 {
+			port = embed.AnyPort
+		}
+		if e.nats, err = embed.StartServer(filepath.Join(s.Run.Data, "nats"), "127.0.0.1", port); err != nil {
+			return nil, err
+		}
+		s.NATS.URL = location(e.nats.URL())
+	}
+	if !s.given("sql") {
+		s.SQL.DSN = location("sqlite:" + filepath.Join(s.Run.Data, "millrace.db"))
+	}
+	return e, nil
+}
+
+// free makes a port in use one clear line.
+func free(what string, port int) error {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return awayf("start the embedded %s: %w; stop what uses the port, or set --%s-port or --%s", what, err, what, what)
+	}
+	return l.Close()
+}
+
+func (e *embedded) close() {
+	if e.nats != nil {
+		e.nats.Close()
+	}
+	if e.kafka != nil {
+		e.kafka.Close()
+	}
+}
+
+// freshData deletes what a data folder holds, but for its lock.
+func freshData(_ context.Context, dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	var errs []error
+	for _, x := range entries {
+		if x.Name() != lockName {
+			errs = append(errs, os.RemoveAll(filepath.Join(dir, x.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
