@@ -58,6 +58,7 @@ func Dump(ctx context.Context, in *ingest.Ingestor, path, symbol string) (r Repl
 			break
 		}
 		if err = stream.Trade(name, &t, schema.FromStd(time.Now())); err != nil {
+			err = fmt.Errorf("%s, line %d: %w", path, d.Line(), err)
 			break
 		}
 		r.Trades += t.Count()
@@ -126,7 +127,12 @@ func Frames(ctx context.Context, in *ingest.Ingestor, path string, log *slog.Log
 			}
 			known[name] = true
 		}
-		if err = stream.Trade(ev.Symbol, &ev.Trade, schema.FromStd(time.Now())); err != nil {
+		err = stream.Trade(ev.Symbol, &ev.Trade, schema.FromStd(time.Now()))
+		if unusable(err) {
+			r.Refused++
+			err = stream.Refuse(string(ev.Symbol), "invalid", frame, err)
+		}
+		if err != nil {
 			break
 		}
 		r.Trades += ev.Trade.Count()

@@ -181,10 +181,19 @@ func (c *conn) hooks() binance.Hooks {
 // Trade is the way of a trade from a connection into the log.
 func (c *conn) Trade(symbol []byte, t *schema.Trade, received schema.Time) error {
 	err := c.stream.Trade(symbol, t, received)
+	if unusable(err) {
+		c.live.Log.Warn("refused a trade; it stands in the dead letters", "symbol", string(symbol), "why", err)
+		err = c.stream.Refuse(string(symbol), "invalid", fmt.Appendf(nil, "%+v", *t), err)
+	}
 	if err == nil {
 		c.live.trades.Add(t.Count())
 	}
 	return err
+}
+
+// unusable reports whether an error of Stream.Trade concerns that trade alone.
+func unusable(err error) bool {
+	return errors.Is(err, schema.ErrTrade) || errors.Is(err, ingest.ErrSymbol)
 }
 
 // Refused puts a frame that cannot be used into the dead letters.
