@@ -51,7 +51,7 @@ func (v *view) rows() []candleRow {
 	v.mu.Lock()
 	list := make([]schema.Candle, 0, len(v.newest))
 	for _, c := range v.newest {
-		if c.Period <= schema.P1h {
+		if c.Period <= schema.P1m {
 			list = append(list, c)
 		}
 	}
