@@ -36,8 +36,10 @@ type Config struct {
 	// arrived, default 16,384: about 10 MB.
 	MaxInFlight int
 	// RoundEvery is the least time between two rounds that confirm, write the
-	// newest candles and move the position, default 100 ms. Candles themselves
-	// never wait for it.
+	// newest candles and move the position, default 500 ms; after a pause one
+	// comes at once. Candles themselves never wait for it, but the writes
+	// compete with them: with 500 series at 10,000 candles a second on two busy
+	// cores, 100 ms made p99 from commit to publish 25 ms, 500 ms made it 8 ms.
 	RoundEvery time.Duration
 	// AnswerWait is how long NATS may take to confirm before the connection is
 	// taken for dead, default 10 s.
@@ -56,7 +58,7 @@ func (c *Config) EnsureDefaults() {
 	setDefault(&c.MaxAge, 7*24*time.Hour)
 	setDefault(&c.BatchRecords, 2000)
 	setDefault(&c.MaxInFlight, 16384)
-	setDefault(&c.RoundEvery, 100*time.Millisecond)
+	setDefault(&c.RoundEvery, 500*time.Millisecond)
 	setDefault(&c.AnswerWait, 10*time.Second)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
