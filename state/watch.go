@@ -16,19 +16,10 @@ type ingestor struct {
 	excepted []*symbol   // named by its last mark
 }
 
-// forgottenAfter is how far an ingestor may be behind the newest one before its
-// watches are dropped: it was killed and said no word. It is beyond every
-// alive bound that Settings allow.
+// forgottenAfter is how far an ingestor may be behind another one that watches
+// the same symbol before its watch is dropped: it was killed and said no word.
+// It is not below any alive bound that Settings allow.
 const forgottenAfter = schema.Hour
-
-// highest gives the newest promise of all ingestors.
-func (p *Partition) highest() schema.Time {
-	h := noTime
-	for _, g := range p.ingestors {
-		h = max(h, g.w)
-	}
-	return h
-}
 
 func (p *Partition) applyWatch(w *schema.Watch) {
 	if w.On && w.From > p.logTime+p.settings.FutureBound {
@@ -85,23 +76,9 @@ func (p *Partition) applyMark(m *schema.Mark) {
 	if !moved && p.cal.Start(p.base, g.w) == p.cal.Start(p.base, before) {
 		return
 	}
-	high := p.highest()
-	for _, x := range p.ingestors {
-		if x.w < high-forgottenAfter && x.w != noTime {
-			p.bury(x)
-		}
-	}
 	for _, y := range p.symbols {
-		p.advance(y, high)
-	}
-}
-
-// bury drops an ingestor that ended without a word.
-func (p *Partition) bury(g *ingestor) {
-	for _, y := range p.symbols {
-		if i := slices.IndexFunc(y.watches, func(x watch) bool { return x.ingestor == g }); i >= 0 {
-			p.touch(y)
-			p.unwatch(y, i)
+		if y.watchOf(g) != nil {
+			p.advance(y)
 		}
 	}
 }
@@ -147,14 +124,26 @@ func (y *symbol) watchOf(g *ingestor) *watch {
 }
 
 // advance brings the symbol's watermark up to what its watchers promise now.
-func (p *Partition) advance(y *symbol, highest schema.Time) {
-	low, from := schema.MaxTime, schema.MaxTime
+// Who lives is judged among them alone: a file of years ago that is read beside
+// a live connection is neither dead nor in the way.
+func (p *Partition) advance(y *symbol) {
+	highest := noTime
 	for i := range y.watches {
+		highest = max(highest, y.watches[i].ingestor.w)
+	}
+	low, from := schema.MaxTime, schema.MaxTime
+	for i := 0; i < len(y.watches); i++ {
 		w := &y.watches[i]
-		if w.ingestor.w < highest-p.settings.AliveBound {
+		promise := w.ingestor.w
+		if promise < highest-forgottenAfter && promise != noTime {
+			p.touch(y)
+			p.unwatch(y, i)
+			i--
 			continue
 		}
-		promise := w.ingestor.w
+		if promise < highest-p.settings.AliveBound {
+			continue
+		}
 		if w.excepted {
 			promise = w.held
 		}
