@@ -7,41 +7,6 @@ import (
 	"millrace/schema"
 )
 
-func TestHistogramBuckets(t *testing.T) {
-	for us := int64(0); us < 1<<22; us = us*33/32 + 1 {
-		i := bucketOf(us)
-		below, from := upper(i), int64(0)
-		if i > 0 {
-			from = upper(i - 1)
-		}
-		if us >= below || us < from {
-			t.Fatalf("%d µs is in bucket %d, which has %d to %d", us, i, from, below)
-		}
-		if us >= perOctave && below-from > (from+3)/4 {
-			t.Fatalf("bucket %d has %d to %d: too wide", i, from, below)
-		}
-	}
-	if i := bucketOf(1<<63 - 1); i != octaves*perOctave-1 {
-		t.Errorf("the longest time is in bucket %d", i)
-	}
-	var h histogram
-	for i := range 1000 {
-		h.observe(time.Duration(i+1) * time.Millisecond)
-	}
-	s := h.snapshot()
-	if s.Count != 1000 || s.Sum != 500500*time.Millisecond {
-		t.Errorf("%d observed, %v together", s.Count, s.Sum)
-	}
-	for q, want := range map[float64]time.Duration{0.5: 500 * time.Millisecond, 0.99: 990 * time.Millisecond, 1: time.Second} {
-		if got := s.Quantile(q); got < want || got > want*5/4 {
-			t.Errorf("quantile %v is %v, wanted %v and at most a quarter more", q, got, want)
-		}
-	}
-	if q := (Histogram{}).Quantile(0.5); q != 0 {
-		t.Errorf("nothing has the quantile %v", q)
-	}
-}
-
 func TestSeriesRemembersVersions(t *testing.T) {
 	s := newSeries("BTCUSDT", schema.P1m)
 	w := func(n int, v schema.Version) window { return window{schema.Time(n) * schema.Minute, v} }

@@ -190,10 +190,10 @@ func (s *session) send(ctx context.Context, b *batch) error {
 		for i := range b.messages {
 			m := &b.messages[i]
 			if m.received > 0 {
-				count.received.observe(time.Duration(now-m.received) * time.Microsecond)
+				count.received.Observe(time.Duration(now-m.received) * time.Microsecond)
 			}
 			if m.committed > 0 {
-				count.committed.observe(time.Duration(now-m.committed) * time.Microsecond)
+				count.committed.Observe(time.Duration(now-m.committed) * time.Microsecond)
 			}
 		}
 	}

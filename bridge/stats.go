@@ -3,6 +3,8 @@ package bridge
 import (
 	"maps"
 	"sync/atomic"
+
+	"millrace/internal/latency"
 )
 
 // counters are what a bridge did since it was made.
@@ -10,7 +12,7 @@ type counters struct {
 	records, published, acked         atomic.Int64
 	written, repeated, deleted        atomic.Int64
 	damaged, recalled, resent, rounds atomic.Int64
-	received, committed               histogram
+	received, committed               latency.Histogram
 }
 
 // Stats is a snapshot of a bridge's work since it was made.
@@ -30,7 +32,7 @@ type Stats struct {
 
 	// From the moment a tick was received, and from the processor's commit, to
 	// the publish on the core subject.
-	Received, Committed Histogram
+	Received, Committed latency.Snapshot
 }
 
 // TotalLag is Lag over all partitions.
@@ -50,6 +52,6 @@ func (b *Bridge) Stats() Stats {
 		Recalled: c.recalled.Load(), Written: c.written.Load(), Repeated: c.repeated.Load(),
 		Deleted: c.deleted.Load(), Damaged: c.damaged.Load(), Resent: c.resent.Load(), Rounds: c.rounds.Load(),
 		Lag:      b.progress.lag(),
-		Received: c.received.snapshot(), Committed: c.committed.snapshot(),
+		Received: c.received.Snapshot(), Committed: c.committed.Snapshot(),
 	}
 }

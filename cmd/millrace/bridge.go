@@ -83,12 +83,8 @@ func bridgeFrame(b *bridge.Bridge) frame {
 	return frame{
 		Title: fmt.Sprintf("millrace bridge · %d candles sent · %d in the stream · %d to come", st.Published, st.Acked, st.TotalLag()),
 		Stages: []stageRow{
-			bridgeStage("tick received to NATS", st.Received),
-			bridgeStage("commit to NATS", st.Committed),
+			latencyStage("tick received to NATS", st.Received),
+			latencyStage("commit to NATS", st.Committed),
 		},
 	}
-}
-
-func bridgeStage(name string, h bridge.Histogram) stageRow {
-	return stageRow{name, int64(h.Count), h.Quantile(0.5), h.Quantile(0.99)}
 }

@@ -106,8 +106,7 @@ func ingestFrame(in *ingest.Ingestor) frame {
 }
 
 func ingestStages(in *ingest.Ingestor) []stageRow {
-	st := in.Stats()
-	return []stageRow{{"tick received to acknowledged", st.Records, st.Latency.Quantile(0.5), st.Latency.Quantile(0.99)}}
+	return []stageRow{latencyStage("tick received to acknowledged", in.Stats().Latency)}
 }
 
 func latencyStage(name string, s latency.Snapshot) stageRow {

@@ -90,6 +90,6 @@ func (d *dev) frame() frame {
 	}
 	f.Stages = append(f.Stages, ingestStages(d.in)...)
 	f.Stages = append(f.Stages, processStages(d.proc)...)
-	f.Stages = append(f.Stages, bridgeStage("tick received to NATS", st.Received))
+	f.Stages = append(f.Stages, latencyStage("tick received to NATS", st.Received))
 	return f
 }
