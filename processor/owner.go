@@ -45,7 +45,8 @@ type PartitionStatus struct {
 	Offset    int64            // next record to apply
 	Sinks     map[string]int64 // by name: everything before it is there
 	Counts    state.Counts
-	Holes     int // stretches of missing ids, gaps or too young to be one
+	Newest    schema.Time // newest applied trade time; schema.MinTime before the first
+	Holes     int         // stretches of missing ids, gaps or too young to be one
 }
 
 // errStopped ends an owner whose partition is given up.
@@ -71,7 +72,7 @@ func (p *Processor) open(ctx context.Context, partition int32) (*owner, error) {
 		}
 	}
 	o := &owner{p: p, partition: partition, store: store, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	o.status = PartitionStatus{Partition: partition, Offset: store.Partition().Position().Offset, Sinks: map[string]int64{}}
+	o.status = PartitionStatus{Partition: partition, Offset: store.Partition().Position().Offset, Sinks: map[string]int64{}, Newest: schema.MinTime}
 	return o, nil
 }
 
@@ -261,6 +262,7 @@ func (o *owner) microBatch(ctx context.Context, recs []*kgo.Record) error {
 	o.status.Offset = changes.Position.Offset
 	o.status.Counts = part.Counts()
 	o.status.Holes = part.Holes()
+	o.status.Newest = changes.Newest
 	o.mu.Unlock()
 	last := recs[len(recs)-1]
 	o.p.client.MarkCommitRecords(last)

@@ -160,6 +160,7 @@ func (p *Processor) Run(ctx context.Context) error {
 	group, inner := errgroup.WithContext(p.ctx)
 	group.Go(func() error { return p.reader.Run(inner) })
 	group.Go(func() error { return p.poll(inner) })
+	group.Go(func() error { return p.maintain(inner) })
 	err := group.Wait()
 	p.cancel(err)
 	p.stop()
