@@ -99,7 +99,7 @@ func (r *reader) end(what string) error {
 
 // rowVersion leads every row. A change of any row's form is a new number, a new
 // golden file and a line in the CHANGELOG.
-const rowVersion = 1
+const rowVersion = 2
 
 // Keys of the store, each led by one byte:
 //
@@ -184,6 +184,8 @@ func (y *symbol) append(dst []byte) []byte {
 		w.int(v.last - v.first)
 		w.time(v.minT)
 		w.time(v.maxT)
+		w.time(v.firstT)
+		w.time(v.lastT)
 		w.time(v.found)
 		w.bool(v.open)
 	}
@@ -226,6 +228,8 @@ func (y *symbol) append(dst []byte) []byte {
 		w.int(s.tail)
 		w.time(s.since)
 		w.time(s.forgotten)
+		w.int(s.first.id)
+		w.decimal(s.first.price)
 	}
 	return w
 }
@@ -244,7 +248,7 @@ func (y *symbol) decode(row []byte, ingestor func(string) *ingestor) error {
 	y.opened, y.gapChanged = r.int(), r.int()
 	for range r.count() {
 		first := r.int()
-		y.applied = append(y.applied, interval{first, first + r.int(), r.time(), r.time(), r.time(), r.bool()})
+		y.applied = append(y.applied, interval{first, first + r.int(), r.time(), r.time(), r.time(), r.time(), r.time(), r.bool()})
 	}
 	for range r.count() {
 		y.anchors = append(y.anchors, schema.Anchor{Symbol: y.name, ID: r.int(), Time: r.time(), HasPrice: r.bool(), Price: r.decimal()})
@@ -273,7 +277,7 @@ func (y *symbol) decode(row []byte, ingestor func(string) *ingestor) error {
 	}
 	y.series = nil
 	for range r.count() {
-		y.series = append(y.series, &series{period: schema.Period(r.uint()), tail: r.int(), since: r.time(), forgotten: r.time()})
+		y.series = append(y.series, &series{period: schema.Period(r.uint()), tail: r.int(), since: r.time(), forgotten: r.time(), first: basis{r.int(), r.decimal()}})
 	}
 	return r.end("symbol " + y.name)
 }

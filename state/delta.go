@@ -64,6 +64,14 @@ func (p *Partition) openDelta(y *symbol, t *schema.Trade, received schema.Time) 
 	d.roomy = p.roomyFor(y, t.Time)
 }
 
+// huge reports whether the trade's volume or quote volume may have more than
+// 111 bits at the symbol's scales. A delta that is not cramped stays below 2^113
+// without such a trade, and so has room in every roomy window.
+func (y *symbol) huge(t *schema.Trade) bool {
+	digits := int(y.priceScale+y.qtyScale) - int(t.Price.Scale+t.Qty.Scale)
+	return bits.Len64(uint64(t.Price.Mantissa))+bits.Len64(uint64(t.Qty.Mantissa))+digits*decimalBits>>10 > 110
+}
+
 // count adds a trade, which no ruling refuses, to the figures. It reports false
 // where a sum of any period would overflow; nothing is changed then.
 func (p *Partition) count(y *symbol, t *schema.Trade, received schema.Time) bool {
@@ -71,10 +79,7 @@ func (p *Partition) count(y *symbol, t *schema.Trade, received schema.Time) bool
 	if d.fig.Trades == 0 || t.Time < d.start || t.Time >= d.end || t.Price.Scale > y.priceScale || t.Qty.Scale > y.qtyScale {
 		p.openDelta(y, t, received)
 	}
-	if !d.roomy || (d.fig.Quote.Hi|d.fig.Volume.Hi)>>48 != 0 {
-		return p.countCramped(y, t, received)
-	}
-	if !d.fig.Add(t) {
+	if !d.roomy || (d.fig.Quote.Hi|d.fig.Volume.Hi)>>48 != 0 || y.huge(t) || !d.fig.Add(t) {
 		return p.countCramped(y, t, received)
 	}
 	d.lastOff = p.offset
@@ -113,6 +118,7 @@ func (p *Partition) flushDelta(y *symbol) {
 	for _, r := range y.series {
 		start := p.cal.Start(r.period, d.start)
 		if start <= r.since {
+			p.mergeFirst(y, r)
 			continue
 		}
 		p.mergeDelta(y, r, start)
@@ -121,17 +127,36 @@ func (p *Partition) flushDelta(y *symbol) {
 	p.touch(y)
 }
 
+// mergeFirst notes the last trade before the windows that a series keeps.
+func (p *Partition) mergeFirst(y *symbol, r *series) {
+	d := &y.delta
+	if d.fig.Last <= r.first.id {
+		return
+	}
+	r.first = basis{d.fig.Last, d.fig.Close}
+	if _, from, _ := y.left(p.cal, r); len(r.win) == 0 {
+		if y.watermark > from {
+			r.tail = max(r.tail, d.closeOff)
+			r.touch(from, y.watermark)
+		}
+	} else if w := r.win[0]; from < w.start && !w.cut {
+		w.quiet = max(w.quiet, d.closeOff)
+		w.proven = p.runProven(y, r, from, w.start)
+		r.touch(from, w.start)
+	}
+}
+
 func (p *Partition) mergeDelta(y *symbol, r *series, start schema.Time) {
 	d := &y.delta
 	i := r.find(start)
 	var w *window
-	if i < len(r.win) && r.win[i].start == start {
+	fresh := i == len(r.win) || r.win[i].start != start
+	if !fresh {
 		w = r.win[i]
 	} else {
 		// A new window cuts the run of empty windows that it lies in.
 		w = r.insert(i, start, p.cal.End(r.period, start))
 		w.quiet = d.firstOff
-		w.status = y.ruling(w.start, w.end)
 		if before := y.runStart(p, r, i); before < start {
 			w.proven = p.runProven(y, r, before, start)
 			r.touch(before, start)
@@ -145,6 +170,9 @@ func (p *Partition) mergeDelta(y *symbol, r *series, start schema.Time) {
 	}
 	if rises {
 		p.quietAfter(y, r, i, d.closeOff) // their basis is the last trade before them
+	}
+	if fresh {
+		w.status = y.ruling(w)
 	}
 	w.changed = max(w.changed, d.lastOff)
 	w.received = max(w.received, d.received)
@@ -178,8 +206,8 @@ func (y *symbol) runStart(p *Partition, r *series, i int) schema.Time {
 	if i > 0 {
 		return r.win[i-1].end
 	}
-	if o := y.origin(); o != nil {
-		return p.cal.End(r.period, p.cal.Start(r.period, o.Time))
+	if _, from, ok := y.left(p.cal, r); ok {
+		return from
 	}
 	if i < len(r.win) {
 		return r.win[i].start

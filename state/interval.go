@@ -8,6 +8,9 @@ import "millrace/schema"
 type interval struct {
 	first, last int64
 	minT, maxT  schema.Time
+	// firstT and lastT are the times of the trades first and last: ids order
+	// trades, their times may fall by a little as ids rise.
+	firstT, lastT schema.Time
 	// found is the log's time at which the hole before this interval appeared;
 	// open is set once that hole is old enough to be a gap. Of the first
 	// interval both mean nothing.
@@ -48,21 +51,21 @@ func (v *intervals) insert(first, last int64, t, now schema.Time) (found schema.
 	switch {
 	case left && right:
 		l, r := &s[i-1], &s[i]
-		l.last, l.minT, l.maxT = r.last, min(l.minT, r.minT, t), max(l.maxT, r.maxT, t)
+		l.last, l.lastT, l.minT, l.maxT = r.last, r.lastT, min(l.minT, r.minT, t), max(l.maxT, r.maxT, t)
 		*v = append(s[:i], s[i+1:]...)
 	case left:
 		l := &s[i-1]
-		l.last, l.minT, l.maxT = last, min(l.minT, t), max(l.maxT, t)
+		l.last, l.lastT, l.minT, l.maxT = last, t, min(l.minT, t), max(l.maxT, t)
 	case right:
 		r := &s[i]
-		r.first, r.minT, r.maxT = first, min(r.minT, t), max(r.maxT, t)
+		r.first, r.firstT, r.minT, r.maxT = first, t, min(r.minT, t), max(r.maxT, t)
 	default:
 		if i == 0 && len(s) > 0 { // a hole appears before what was the first
 			s[0].found, s[0].open = now, false
 		}
 		s = append(s, interval{})
 		copy(s[i+1:], s[i:])
-		s[i] = interval{first, last, t, t, found, filled}
+		s[i] = interval{first, last, t, t, t, t, found, filled}
 		*v = s
 	}
 	return found, filled

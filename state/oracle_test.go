@@ -12,6 +12,7 @@ import (
 type naive struct {
 	trades  map[int64]schema.Trade // by first id, as applied
 	ids     map[int64]schema.Time
+	late    map[int64]bool // refused because their window was final
 	anchors map[int64]schema.Anchor
 }
 
@@ -29,7 +30,7 @@ func oracle(t testing.TB, name string, h *harness, log []entry, markets []market
 	by := map[string]*naive{}
 	at := func(s string) *naive {
 		if by[s] == nil {
-			by[s] = &naive{map[int64]schema.Trade{}, map[int64]schema.Time{}, map[int64]schema.Anchor{}}
+			by[s] = &naive{map[int64]schema.Trade{}, map[int64]schema.Time{}, map[int64]bool{}, map[int64]schema.Anchor{}}
 		}
 		return by[s]
 	}
@@ -53,6 +54,11 @@ func oracle(t testing.TB, name string, h *harness, log []entry, markets []market
 			}
 		}
 	}
+	for _, d := range h.dead {
+		if d.Reason == TooLate {
+			at(d.Symbol).late[d.Trade.ID] = true
+		}
+	}
 	cal := schema.Calendar{}
 	all := h.view(0)
 	for k, c := range all {
@@ -66,6 +72,8 @@ func oracle(t testing.TB, name string, h *harness, log []entry, markets []market
 			}
 		} else if want.Trades != 0 {
 			t.Fatalf("%s: %s is published as empty, %d trades were applied", name, k, want.Trades)
+		} else if id, price, ok := n.basis(cal, &c); ok && (id != c.Version.N() || price.Cmp(c.Close) != 0) {
+			t.Fatalf("%s: %s stands on trade %d at %v, the last before it is %d at %v", name, k, c.Version.N(), c.Close, id, price)
 		}
 		if final := n.final(c.Start, end); final != (c.Status == schema.Final) {
 			t.Fatalf("%s: %s has status %v, by the definition final is %v: %+v", name, k, c.Status, final, c)
@@ -74,7 +82,7 @@ func oracle(t testing.TB, name string, h *harness, log []entry, markets []market
 			m := markets[slices.IndexFunc(markets, func(m market) bool { return m.symbol == c.Symbol })]
 			var truth int64
 			for _, tr := range m.trades {
-				if tr.Time >= c.Start && tr.Time < end {
+				if _, applied := n.ids[tr.ID]; tr.Time >= c.Start && tr.Time < end && (applied || !n.late[tr.ID]) {
 					truth++
 				}
 			}
@@ -97,6 +105,18 @@ func oracle(t testing.TB, name string, h *harness, log []entry, markets []market
 		}
 		n.gaps(t, name, h, y)
 	}
+}
+
+// basis is the last trade before an empty window: of the window next before it
+// that has trades, the one with the highest id. Without one it is the anchor.
+func (n *naive) basis(cal schema.Calendar, c *schema.Candle) (id int64, price schema.Decimal, ok bool) {
+	before, id := schema.MinTime, int64(-1)
+	for _, tr := range n.trades {
+		if s := cal.Start(c.Period, tr.Time); s < c.Start && (s > before || s == before && tr.Last > id) {
+			before, id, price, ok = s, tr.Last, tr.Price, true
+		}
+	}
+	return id, price, ok
 }
 
 func (n *naive) figures(start, end schema.Time) (f schema.Figures) {
@@ -134,18 +154,32 @@ func (n *naive) final(start, end schema.Time) bool {
 		}
 		return false
 	}
-	for id := first; id <= last; id++ {
+	for id := first; id <= last+1; id++ {
 		if _, ok := n.ids[id]; !ok {
 			return false
 		}
 	}
-	before, ok := n.ids[first-1]
-	if !ok {
-		a, anchored := n.anchors[first-1]
-		before, ok = a.Time, anchored
+	left, right := first == 0, false // times fall a little as ids rise: some trade beside it is meant
+	for id := first - 1; !left; id-- {
+		at, ok := n.ids[id]
+		if a, anchored := n.anchors[id]; !ok && anchored {
+			at = a.Time
+		} else if !ok {
+			break
+		}
+		left = at < start || id == 0
+		if !ok {
+			break
+		}
 	}
-	after, next := n.ids[last+1]
-	return (first == 0 || ok && before < start) && next && after >= end
+	for id := last + 1; !right; id++ {
+		at, ok := n.ids[id]
+		if !ok {
+			break
+		}
+		right = at >= end
+	}
+	return left && right
 }
 
 // gaps holds the symbol's open gaps against the ids that are missing.

@@ -196,7 +196,7 @@ func (p *Partition) applySettings(s *schema.Settings) {
 	}
 	p.force(s)
 	for _, y := range p.symbols {
-		y.resettle(p.settings)
+		p.resettle(y)
 	}
 }
 
@@ -212,18 +212,31 @@ func (p *Partition) force(s *schema.Settings) {
 // resettle gives the symbol the series of new settings. A new period shows only
 // windows that start after the newest applied time; one that is gone is no
 // longer kept up.
-func (y *symbol) resettle(s *schema.Settings) {
+func (p *Partition) resettle(y *symbol) {
 	had := map[schema.Period]*series{}
+	var last basis // the newest trade, as every series has it
 	for _, r := range y.series {
 		had[r.period] = r
+		if n := len(r.win); n > 0 {
+			last = basis{r.win[n-1].fig.Last, r.win[n-1].fig.Close}
+		} else if r.since != noTime {
+			last = r.first
+		}
 	}
 	y.series = nil
-	for _, per := range s.Periods {
+	for _, per := range p.settings.Periods {
 		r := had[per]
 		if r == nil {
-			r = &series{period: per, since: y.newest, forgotten: noTime}
+			r = &series{period: per, since: y.newest, forgotten: noTime, first: last, tail: p.offset}
+			if _, from, ok := y.left(p.cal, r); ok {
+				r.touch(from, y.watermark)
+			}
 		}
+		delete(had, per)
 		y.series = append(y.series, r)
+	}
+	for per := range had {
+		y.dropped = append(y.dropped, per)
 	}
 }
 
@@ -240,13 +253,13 @@ func (p *Partition) applyBatch(b *schema.Batch, appended schema.Time) {
 		// newest trade has not left. Such a trade can be neither a copy nor
 		// late.
 		if n > 0 && t.ID == y.applied[n-1].last+1 && t.Time < y.delta.end && t.Time >= y.delta.start &&
-			y.newest < y.delta.end && t.Time <= latest && !t.Void && !y.stopped && y.delta.fig.Trades > 0 {
+			y.newest < y.delta.end && y.applied[n-1].lastT >= y.delta.start && t.Time <= latest && !t.Void && !y.stopped && y.delta.fig.Trades > 0 {
 			if !p.count(y, t, b.Received) {
 				p.refuseOverflow(y, i, t)
 				continue
 			}
 			v := &y.applied[n-1]
-			v.last = t.Last
+			v.last, v.lastT = t.Last, t.Time
 			v.minT = min(v.minT, t.Time)
 			if t.Time > v.maxT {
 				v.maxT = t.Time
@@ -286,7 +299,7 @@ func (p *Partition) applyTrade(y *symbol, t *schema.Trade, i int, latest, receiv
 	}
 	smallest := p.settings.Periods[0]
 	start := p.cal.Start(smallest, t.Time)
-	if y.proven(start, p.cal.End(smallest, start)) {
+	if p.late(y, start, p.cal.End(smallest, start)) {
 		p.refuse(i, y.name, TooLate, fmt.Sprintf("trade %d belongs to the window of %v at %v, which is final", t.ID, smallest, start), t)
 		return
 	}
@@ -297,6 +310,18 @@ func (p *Partition) applyTrade(y *symbol, t *schema.Trade, i int, latest, receiv
 	p.insertIDs(y, t)
 }
 
+// late reports whether the window [start, end) of the smallest period is final;
+// then those of the larger ones may be too.
+func (p *Partition) late(y *symbol, start, end schema.Time) bool {
+	if !y.proven(start, end) {
+		return false
+	}
+	p.flushDelta(y)
+	r := y.series[0]
+	i := r.find(start)
+	return i == len(r.win) || r.win[i].start != start || y.final(r.win[i])
+}
+
 func (p *Partition) refuseOverflow(y *symbol, i int, t *schema.Trade) {
 	p.refuse(i, y.name, Overflow, fmt.Sprintf("a sum of %s would overflow with trade %d", y.name, t.ID), t)
 }
@@ -305,6 +330,13 @@ func (p *Partition) refuseOverflow(y *symbol, i int, t *schema.Trade) {
 func (p *Partition) insertIDs(y *symbol, t *schema.Trade) {
 	n := len(y.applied)
 	atEnd := n > 0 && t.ID == y.applied[n-1].last+1
+	if atEnd {
+		// The trade before this one may have been the last of a window that the
+		// newest had left already; now it is proven.
+		if at := y.applied[n-1].lastT; at < p.cal.Start(p.base, y.newest) {
+			y.reshaped.from, y.reshaped.to = min(y.reshaped.from, at), max(y.reshaped.to, y.newest)
+		}
+	}
 	found, filled := y.applied.insert(t.ID, t.Last, t.Time, p.logTime)
 	y.count += t.Count()
 	y.newest = max(y.newest, t.Time)
@@ -324,10 +356,10 @@ func (p *Partition) insertIDs(y *symbol, t *schema.Trade) {
 		if v := &y.applied[i]; v.first <= t.ID && t.Last <= v.last {
 			from, to = v.minT, v.maxT
 			if i+1 < len(y.applied) {
-				to = y.applied[i+1].minT
+				to = max(to, y.applied[i+1].minT, y.applied[i+1].firstT)
 			}
 			if i > 0 {
-				from = min(from, y.applied[i-1].maxT)
+				from = min(from, y.applied[i-1].maxT, y.applied[i-1].lastT)
 			} else if y.history != noTime {
 				from = min(from, y.history)
 			}
@@ -367,9 +399,13 @@ func (p *Partition) applyAnchor(a *schema.Anchor) {
 		p.refuse(0, a.Symbol, Future, fmt.Sprintf("anchor with the time %v", a.Time), nil)
 		return
 	}
+	own := *a
+	if own.ID < 0 { // there is no trade before id 0, so it has no price
+		own.HasPrice, own.Price = false, schema.Decimal{}
+	}
 	y := p.lookup([]byte(a.Symbol))
 	old, priced := y.history, y.origin() != nil
-	from, changed := y.addAnchor(*a)
+	from, changed := y.addAnchor(own)
 	if !changed {
 		return
 	}

@@ -56,6 +56,23 @@ type basis struct {
 	price schema.Decimal
 }
 
+// left gives what a series' first window in the store follows, and from when
+// on: the trade before those that it keeps, or the anchor.
+func (y *symbol) left(cal schema.Calendar, r *series) (b basis, from schema.Time, ok bool) {
+	if r.forgotten != noTime {
+		return basis{}, 0, false
+	}
+	b, at := r.first, r.since
+	if at == noTime {
+		o := y.origin()
+		if o == nil {
+			return basis{}, 0, false
+		}
+		b, at = basis{o.ID, o.Price}, o.Time
+	}
+	return b, cal.End(r.period, cal.Start(r.period, at)), true
+}
+
 // runs appends the published runs of empty windows of r that start in [from,
 // to), within the windows that stand in memory.
 func (y *symbol) runs(dst []Run, p *Partition, r *series, from, to schema.Time) []Run {
@@ -78,11 +95,8 @@ func (y *symbol) runs(dst []Run, p *Partition, r *series, from, to schema.Time) 
 		if i > 0 {
 			w := r.win[i-1]
 			b, start = basis{w.fig.Last, w.fig.Close}, w.end
-		} else if o := y.origin(); o != nil && r.forgotten == noTime {
-			b, start = basis{o.ID, o.Price}, y.runStart(p, r, 0)
-			if len(r.win) == 0 {
-				start = p.cal.End(r.period, p.cal.Start(r.period, o.Time))
-			}
+		} else if first, from, ok := y.left(p.cal, r); ok {
+			b, start = first, from
 		} else {
 			continue
 		}
@@ -162,7 +176,7 @@ func (y *symbol) cool() {
 		r.drop(func(i int) bool {
 			w := r.win[i]
 			left := w.cut || i > 0 && before
-			before = i+1 < n && w.start > y.history && y.proven(w.start, r.win[i+1].start)
+			before = i+1 < n && w.start > y.history && y.final(w) && (w.end == r.win[i+1].start || y.proven(w.end, r.win[i+1].start))
 			return left && before
 		})
 	}

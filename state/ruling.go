@@ -46,7 +46,7 @@ func (p *Partition) transition(y *symbol, from, to schema.Time) {
 
 // rule gives the window the status that it has now.
 func (p *Partition) rule(y *symbol, w *window) {
-	if s := y.ruling(w.start, w.end); s != w.status {
+	if s := y.ruling(w); s != w.status {
 		w.status = s
 		w.changed = p.offset
 		w.dirty = true

@@ -172,17 +172,17 @@ func (s *Store) loadHot(y *symbol, r *series) error {
 		if err != nil {
 			return fmt.Errorf("%w: window of %s: %w", errDamaged, y.name, err)
 		}
-		w.status = y.ruling(w.start, w.end)
+		w.status = y.ruling(w)
 		r.win = append(r.win, w)
 		return nil
 	}
 	for i := 0; i <= len(y.applied) && err == nil; i++ {
 		lo, hi := noTime, schema.MaxTime
 		if i > 0 {
-			lo = y.applied[i-1].maxT
+			lo = min(y.applied[i-1].maxT, y.applied[i-1].lastT)
 		}
 		if i < len(y.applied) {
-			hi = y.applied[i].minT
+			hi = max(y.applied[i].minT, y.applied[i].firstT)
 		}
 		hi = max(hi, y.history)
 		// Two before the stretch: the window that holds lo, which is not
@@ -238,6 +238,12 @@ func (s *Store) Commit() (*Changes, error) {
 	for _, y := range p.touched {
 		p.flushDelta(y)
 		p.collect(y, c)
+		for _, per := range y.dropped {
+			if err := b.DeleteRange(appendSeriesKey(nil, y.name, per), appendSeriesKey(nil, y.name, per+1), nil); err != nil {
+				return nil, errors.Join(fmt.Errorf("drop a period: %w", err), b.Close())
+			}
+		}
+		y.dropped = nil
 		for _, r := range y.series {
 			for _, w := range r.win {
 				if w.dirty || w.quiet > p.committed {

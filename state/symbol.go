@@ -17,7 +17,7 @@ type symbol struct {
 	newest  schema.Time
 	// history: windows that start at or before it are not published.
 	history schema.Time
-	anchors []schema.Anchor // by id; those inside an interval are dropped
+	anchors []schema.Anchor // by id
 
 	watches   []watch
 	watermark schema.Time // rounded down to the base
@@ -29,8 +29,9 @@ type symbol struct {
 	filled     []schema.Gap
 	gapChanged int64
 
-	series []*series // one a period, in the order of the settings
-	delta  delta
+	series  []*series       // one a period, in the order of the settings
+	dropped []schema.Period // whose windows leave the store with this micro-batch
+	delta   delta
 
 	// What this micro-batch has touched.
 	dirty, gapsDirty bool
@@ -74,9 +75,10 @@ func (y *symbol) highest() int64 {
 	return -1
 }
 
-// proven reports whether the window [start, end) cannot miss a trade: all ids
-// from one before it to one at or beyond its end are applied. An interval that
-// begins at id 0 or right behind an anchor is proven on its left.
+// proven reports whether a stretch of time [start, end) without trades cannot
+// miss one: all ids from one before it to one at or beyond its end are applied.
+// An interval that begins at id 0 or right behind an anchor is proven on its
+// left.
 func (y *symbol) proven(start, end schema.Time) bool {
 	if end > y.newest {
 		return false
@@ -86,6 +88,23 @@ func (y *symbol) proven(start, end schema.Time) bool {
 		if v.maxT >= end && (v.minT < start || v.first == 0 || y.anchored(v.first-1, start)) {
 			return true
 		}
+	}
+	return false
+}
+
+// final is proven for a window with trades: among the ids are also those right
+// before its first trade and right behind its last.
+func (y *symbol) final(w *window) bool {
+	if w.end > y.newest {
+		return false
+	}
+	for i := len(y.applied) - 1; i >= 0; i-- {
+		v := &y.applied[i]
+		if v.first > w.fig.First {
+			continue
+		}
+		return v.last > w.fig.Last && v.maxT >= w.end &&
+			(v.first < w.fig.First && v.minT < w.start || v.first == 0 || y.anchored(v.first-1, w.start))
 	}
 	return false
 }
@@ -100,12 +119,12 @@ func (y *symbol) anchored(id int64, start schema.Time) bool {
 	return false
 }
 
-// ruling gives the status of the window [start, end) with trades.
-func (y *symbol) ruling(start, end schema.Time) schema.Status {
+// ruling gives the status of a window with trades.
+func (y *symbol) ruling(w *window) schema.Status {
 	switch {
-	case y.proven(start, end):
+	case y.final(w):
 		return schema.Final
-	case y.watermark >= end:
+	case y.watermark >= w.end:
 		return schema.Closed
 	}
 	return schema.Live
@@ -166,6 +185,8 @@ func (y *symbol) addAnchor(a schema.Anchor) (from schema.Time, changed bool) {
 			return 0, false // known; the first word on a time stands
 		}
 		y.anchors[i] = a
+	} else if y.applied.overlap(a.ID, a.ID) > 0 && a.Time >= y.history {
+		return 0, false // its place is among applied ids: it proves nothing
 	} else {
 		y.anchors = slices.Insert(y.anchors, i, a)
 	}

@@ -83,7 +83,7 @@ func (v *View) changes() *Changes {
 // each: it is what the empty ones between stand on. *at takes the rows; full is
 // called after each and may exchange it.
 func (v *View) series(y *symbol, r *series, offset int64, at **Changes, full func() error) error {
-	b, from, known := v.before(y, r)
+	b, from, known := y.left(v.p.cal, r)
 	err := scan(v.snap, appendSeriesKey(nil, y.name, r.period), appendSeriesKey(nil, y.name, r.period+1), func(key, row []byte) error {
 		w, err := v.window(y, r, windowStart(key), row)
 		if err != nil {
@@ -109,21 +109,12 @@ func (v *View) emptiesShown(r *series) bool {
 	return r.period != schema.P1s || v.p.settings.EmptySeconds
 }
 
-// before gives what a series' first window in the store follows.
-func (v *View) before(y *symbol, r *series) (b basis, from schema.Time, known bool) {
-	o := y.origin()
-	if o == nil || r.forgotten != noTime {
-		return basis{}, 0, false
-	}
-	return basis{o.ID, o.Price}, v.p.cal.End(r.period, v.p.cal.Start(r.period, o.Time)), true
-}
-
 func (v *View) window(y *symbol, r *series, start schema.Time, row []byte) (*window, error) {
 	w := &window{start: start, end: v.p.cal.End(r.period, start)}
 	if err := w.decode(row); err != nil {
 		return nil, fmt.Errorf("%s %v %v: %w", y.name, r.period, start, err)
 	}
-	w.status = y.ruling(w.start, w.end)
+	w.status = y.ruling(w)
 	return w, nil
 }
 
@@ -148,7 +139,7 @@ func (v *View) Candle(name string, period schema.Period, start schema.Time) (c s
 		return c, false, fmt.Errorf("read committed state: %w", err)
 	}
 	defer func() { err = errors.Join(err, it.Error(), it.Close()) }()
-	b, from, known := v.before(y, r)
+	b, from, known := y.left(v.p.cal, r)
 	end := y.watermark
 	if it.SeekLT(appendWindowKey(nil, name, period, start+1)) {
 		w, err := v.window(y, r, windowStart(it.Key()), it.Value())

@@ -32,8 +32,10 @@ type series struct {
 	// behind the newest window last.
 	tail int64
 	// since: windows that start at or before it are not kept (the period was
-	// switched on when the symbol had reached it).
+	// switched on when the symbol had reached it). first is the last trade
+	// before those that are.
 	since schema.Time
+	first basis
 	// forgotten: the windows before it are no longer in the store.
 	forgotten schema.Time
 	// Empty windows that start in [from, to) may have changed in this
