@@ -46,12 +46,12 @@ func newBench(tb testing.TB) *bench {
 	return b
 }
 
-// record makes the next record, of n trades; one record a tick of 50 µs.
+// record makes the next record, of n trades; a record every 50 µs.
 func (b *bench) record(n int) []byte {
 	i := min(b.r.IntN(benchSymbols), b.r.IntN(benchSymbols))
 	trades := make([]schema.Trade, n)
 	for k := range trades {
-		b.at += 50
+		b.at += schema.Time(max(1, 50/n))
 		id := b.next[i]
 		b.next[i]++
 		trades[k] = schema.Trade{ID: id, Last: id, Time: b.at,
@@ -109,3 +109,31 @@ func (b *bench) run(tb *testing.B, n int) {
 
 func BenchmarkApplyOne(b *testing.B) { newBench(b).run(b, 1) }
 func BenchmarkApply100(b *testing.B) { newBench(b).run(b, 100) }
+
+// TestNoAllocationPerTick: decode, hash and apply take memory only where
+// something new begins: a window, an interval.
+func TestNoAllocationPerTick(t *testing.T) {
+	b := newBench(t)
+	for _, n := range []int{1, 100} {
+		const records = 500
+		values := make([][]byte, 0, 12*records)
+		for range cap(values) {
+			values = append(values, b.record(n))
+		}
+		next := 0
+		some := func() {
+			for range records {
+				b.apply(values[next])
+				next++
+			}
+		}
+		some() // grows the buffers
+		if got := testing.AllocsPerRun(9, some); got > 0 {
+			t.Errorf("%v allocations in %d records of %d trades", got, records, n)
+		}
+		if d := b.s.Partition().TakeRefusals(); len(d) > 0 {
+			t.Errorf("refused: %+v", d[0])
+		}
+		b.commit(t)
+	}
+}

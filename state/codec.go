@@ -228,6 +228,7 @@ func (y *symbol) append(dst []byte) []byte {
 		w.int(s.tail)
 		w.time(s.since)
 		w.time(s.forgotten)
+		w.int(s.kept)
 		w.int(s.first.id)
 		w.decimal(s.first.price)
 	}
@@ -277,7 +278,7 @@ func (y *symbol) decode(row []byte, ingestor func(string) *ingestor) error {
 	}
 	y.series = nil
 	for range r.count() {
-		y.series = append(y.series, &series{period: schema.Period(r.uint()), tail: r.int(), since: r.time(), forgotten: r.time(), first: basis{r.int(), r.decimal()}})
+		y.series = append(y.series, &series{period: schema.Period(r.uint()), tail: r.int(), since: r.time(), forgotten: r.time(), kept: r.int(), first: basis{r.int(), r.decimal()}})
 	}
 	return r.end("symbol " + y.name)
 }
@@ -299,6 +300,7 @@ func (p *Partition) appendMeta(dst []byte) ([]byte, error) {
 		}
 	}
 	w.bytes(string(settings))
+	w.uint(uint64(len(p.symbols)))
 	w.uint(uint64(len(p.ingestors)))
 	for _, id := range sortedKeys(p.ingestors) {
 		w.bytes(id)
@@ -319,6 +321,7 @@ func (p *Partition) decodeMeta(row []byte) error {
 	p.pos.Offset, p.pos.Epoch, p.pos.Hash = r.int(), int32(r.int()), r.uint()
 	p.logTime = r.time()
 	settings := r.bytes()
+	p.known = int(r.uint())
 	for range r.count() {
 		g := &ingestor{id: r.bytes(), w: r.time()}
 		p.ingestors[g.id] = g

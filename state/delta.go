@@ -157,6 +157,7 @@ func (p *Partition) mergeDelta(y *symbol, r *series, start schema.Time) {
 		// A new window cuts the run of empty windows that it lies in.
 		w = r.insert(i, start, p.cal.End(r.period, start))
 		w.quiet = d.firstOff
+		r.kept++
 		if before := y.runStart(p, r, i); before < start {
 			w.proven = p.runProven(y, r, before, start)
 			r.touch(before, start)

@@ -66,6 +66,7 @@ type Partition struct {
 	logTime   schema.Time // the newest append time
 	ingestors map[string]*ingestor
 	symbols   map[string]*symbol
+	known     int     // how many symbols the store should have
 	last      *symbol // the one looked up last: a busy symbol comes in a row
 	touched   []*symbol
 	newest    schema.Time // the newest applied trade time, as of the last commit

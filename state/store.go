@@ -22,25 +22,32 @@ var (
 	// ErrDamaged reports a store that cannot be read. It must be set aside:
 	// state is a function of the log and comes back from there.
 	ErrDamaged = errors.New("state is damaged")
+	// ErrDisk reports a disk that refused a write. The store is of no more use in
+	// this process; opened again it is as a power cut would have left it.
+	ErrDisk = errors.New("the disk of the state refused a write")
 	// ErrLineage reports a store of another topic's life or another partition.
 	ErrLineage = errors.New("state belongs to another log")
 )
 
 // Options say where a store is and how it is kept.
 type Options struct {
-	Dir    string
-	FS     vfs.FS        // the real one unless set
-	Logger pebble.Logger // silent unless set
+	Dir string
+	FS  vfs.FS // the real one unless set
+	// Complain is told what goes wrong in the background, like a full disk. What
+	// cannot be tried again ends the process by a panic right after. May be nil.
+	Complain func(what string)
 }
 
 // Store is a partition's state on disk: one Pebble for each. State and the
 // position it stands for are one write. No write is synced: what a power cut
 // takes, replay gives back, the same.
 type Store struct {
-	db  *pebble.DB
-	p   *Partition
-	row []byte
-	key []byte
+	db     *pebble.DB
+	p      *Partition
+	dir    string
+	broken bool // a write was refused
+	row    []byte
+	key    []byte
 }
 
 // Open opens the store of a partition, or makes it. Errors wrap ErrLocked,
@@ -49,12 +56,13 @@ func Open(o Options, topicID [16]byte, partition int32) (*Store, error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
-	if o.Logger == nil {
-		o.Logger = silent{}
+	if o.Complain == nil {
+		o.Complain = func(string) {}
 	}
 	db, err := pebble.Open(o.Dir, &pebble.Options{
 		FS:                 o.FS,
-		Logger:             o.Logger,
+		Logger:             complainer{o.Complain},
+		EventListener:      &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}, // who reads has the error
 		FormatMajorVersion: pebble.FormatNewest,
 		// A partition's hot rows fit in one small memtable; there is a Pebble
 		// for each partition of the process.
@@ -67,24 +75,34 @@ func Open(o Options, topicID [16]byte, partition int32) (*Store, error) {
 		if isLocked(err) {
 			return nil, fmt.Errorf("%w: %s: %w", ErrLocked, o.Dir, err)
 		}
-		return nil, fmt.Errorf("%w: %s: %w; move it away and start again: it comes back from the log", ErrDamaged, o.Dir, err)
+		return nil, damaged(o.Dir, err)
 	}
-	s := &Store{db: db, p: NewPartition(topicID, partition)}
+	s := &Store{db: db, p: NewPartition(topicID, partition), dir: o.Dir}
 	if err := s.load(); err != nil {
-		err = errors.Join(err, db.Close())
 		if errors.Is(err, errDamaged) {
-			err = fmt.Errorf("%w: %s: %w; move it away and start again: it comes back from the log", ErrDamaged, o.Dir, err)
+			err = damaged(o.Dir, err)
 		}
+		_ = db.Close() // of a store that cannot be read it says nothing new
 		return nil, err
 	}
 	return s, nil
+}
+
+// damaged says in one line what to do; Pebble's own words may take several.
+func damaged(dir string, err error) error {
+	return fmt.Errorf("%w: %s: %s; move it away and start again: it comes back from the log", ErrDamaged, dir, strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 // Partition gives the state. It belongs to the goroutine that owns the store.
 func (s *Store) Partition() *Partition { return s.p }
 
 // Close closes the store. What was applied and not committed is gone.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error {
+	if s.broken {
+		return nil // Pebble stands still; its files are as a power cut would leave them
+	}
+	return s.db.Close()
+}
 
 func (s *Store) load() error {
 	want := s.p.pos
@@ -122,7 +140,7 @@ func (s *Store) load() error {
 
 // symbolsInto reads every symbol's row into p.
 func (s *Store) symbolsInto(p *Partition, from pebble.Reader) error {
-	return scan(from, []byte{symbolPrefix}, []byte{symbolPrefix + 1}, func(key, row []byte) error {
+	err := scan(from, []byte{symbolPrefix}, []byte{symbolPrefix + 1}, func(key, row []byte) error {
 		y := newSymbol(string(key[1:]), p.settings)
 		err := y.decode(row, func(id string) *ingestor {
 			g := p.ingestors[id]
@@ -147,6 +165,10 @@ func (s *Store) symbolsInto(p *Partition, from pebble.Reader) error {
 		}
 		return nil
 	})
+	if err == nil && len(p.symbols) != p.known {
+		err = fmt.Errorf("%w: %d symbols, wanted %d", errDamaged, len(p.symbols), p.known)
+	}
+	return err
 }
 
 // loadHot reads the windows that can still change: those in a stretch of time
@@ -201,7 +223,7 @@ func (s *Store) loadHot(y *symbol, r *series) error {
 			}
 		}
 	}
-	if err = errors.Join(err, it.Error(), it.Close()); err != nil {
+	if err = closeIter(it, err); err != nil {
 		return err
 	}
 	return s.link(y, r)
@@ -271,9 +293,9 @@ func (s *Store) Commit() (*Changes, error) {
 		err = b.Set([]byte(metaKey), meta, nil)
 	}
 	if err == nil {
-		err = b.Commit(pebble.NoSync)
+		err = s.write(func() error { return errors.Join(b.Commit(pebble.NoSync), b.Close()) })
 	}
-	if err = errors.Join(err, b.Close()); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("commit state at offset %d: %w", p.pos.Offset, err)
 	}
 	p.committed = p.pos.Offset - 1
@@ -281,8 +303,33 @@ func (s *Store) Commit() (*Changes, error) {
 	return c, nil
 }
 
+// write calls f, which writes. Pebble calls it fatal if its log cannot be written.
+func (s *Store) write(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			what, ok := r.(fatal)
+			if !ok {
+				panic(r)
+			}
+			s.broken = true
+			err = fmt.Errorf("%w: %s: %s", ErrDisk, s.dir, string(what))
+		}
+	}()
+	return f()
+}
+
 // Sync makes what was committed safe against a power cut.
-func (s *Store) Sync() error { return s.db.LogData(nil, pebble.Sync) }
+func (s *Store) Sync() error {
+	return s.write(func() error { return s.db.LogData(nil, pebble.Sync) })
+}
+
+// closeIter gives err or what went wrong in the iterator.
+func closeIter(it *pebble.Iterator, err error) error {
+	if bad := it.Close(); err == nil && bad != nil { // Close repeats Error
+		err = fmt.Errorf("%w: %w", errDamaged, bad)
+	}
+	return err
+}
 
 // scan calls f with every row of [from, to).
 func scan(r pebble.Reader, from, to []byte, f func(key, row []byte) error) (err error) {
@@ -290,7 +337,7 @@ func scan(r pebble.Reader, from, to []byte, f func(key, row []byte) error) (err 
 	if err != nil {
 		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
-	defer func() { err = errors.Join(err, it.Error(), it.Close()) }()
+	defer func() { err = closeIter(it, err) }()
 	for ok := it.First(); ok; ok = it.Next() {
 		row, err := it.ValueAndErr()
 		if err != nil {
@@ -315,10 +362,15 @@ func PartitionDir(dir, topic string, partition int32) string {
 	return filepath.Join(dir, fmt.Sprintf("%s-%d", topic, partition))
 }
 
-type silent struct{}
+// complainer is Pebble's logger. What is fatal ends the goroutine by a panic.
+type complainer struct{ to func(string) }
 
-func (silent) Infof(string, ...any)  {}
-func (silent) Errorf(string, ...any) {}
-func (silent) Fatalf(format string, args ...any) {
-	panic("pebble: " + fmt.Sprintf(format, args...))
+type fatal string
+
+func (complainer) Infof(string, ...any)                {}
+func (c complainer) Errorf(format string, args ...any) { c.to(fmt.Sprintf(format, args...)) }
+func (c complainer) Fatalf(format string, args ...any) {
+	what := fmt.Sprintf(format, args...)
+	c.to(what)
+	panic(fatal(what))
 }

@@ -15,30 +15,41 @@ import (
 type View struct {
 	snap *pebble.Snapshot
 	p    *Partition
+	dir  string
 }
 
 // View opens a view of what is committed now.
 func (s *Store) View() (*View, error) {
 	snap := s.db.NewSnapshot()
-	v := &View{snap: snap, p: NewPartition(s.p.pos.TopicID, s.p.pos.Partition)}
+	v := &View{snap: snap, p: NewPartition(s.p.pos.TopicID, s.p.pos.Partition), dir: s.dir}
 	row, closer, err := snap.Get([]byte(metaKey))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return v, nil
 	}
 	if err == nil {
 		err = errors.Join(v.p.decodeMeta(row), closer.Close())
+	} else {
+		err = fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	if err == nil && v.p.settings != nil {
 		err = s.symbolsInto(v.p, snap)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("read committed state: %w", err), snap.Close())
+		return nil, errors.Join(v.explain(err), snap.Close())
 	}
 	return v, nil
 }
 
 // Close gives the view back.
 func (v *View) Close() error { return v.snap.Close() }
+
+// explain says what to do about a state that cannot be read.
+func (v *View) explain(err error) error {
+	if errors.Is(err, errDamaged) {
+		return damaged(v.dir, err)
+	}
+	return err
+}
 
 // Position gives where the view stands.
 func (v *View) Position() Position { return v.p.pos }
@@ -65,7 +76,7 @@ func (v *View) Since(offset int64, size int, yield func(*Changes) error) error {
 		}
 		for _, r := range y.series {
 			if err := v.series(y, r, offset, &c, func() error { return flush(false) }); err != nil {
-				return err
+				return v.explain(err)
 			}
 		}
 		if err := flush(false); err != nil {
@@ -84,11 +95,13 @@ func (v *View) changes() *Changes {
 // called after each and may exchange it.
 func (v *View) series(y *symbol, r *series, offset int64, at **Changes, full func() error) error {
 	b, from, known := y.left(v.p.cal, r)
+	n := int64(0)
 	err := scan(v.snap, appendSeriesKey(nil, y.name, r.period), appendSeriesKey(nil, y.name, r.period+1), func(key, row []byte) error {
 		w, err := v.window(y, r, windowStart(key), row)
 		if err != nil {
 			return err
 		}
+		n++
 		c := *at
 		if known && w.quiet >= offset && v.emptiesShown(r) {
 			c.Runs = y.pieces(c.Runs, v.p.cal, r, b, from, w.start)
@@ -99,6 +112,9 @@ func (v *View) series(y *symbol, r *series, offset int64, at **Changes, full fun
 		b, from, known = basis{w.fig.Last, w.fig.Close}, w.end, true
 		return full()
 	})
+	if err == nil && n != r.kept {
+		err = fmt.Errorf("%w: %s has %d windows of %v, wanted %d", errDamaged, y.name, n, r.period, r.kept)
+	}
 	if err == nil && known && r.tail >= offset && v.emptiesShown(r) {
 		(*at).Runs = y.pieces((*at).Runs, v.p.cal, r, b, from, y.watermark)
 	}
@@ -136,9 +152,9 @@ func (v *View) Candle(name string, period schema.Period, start schema.Time) (c s
 	}
 	it, err := v.snap.NewIter(&pebble.IterOptions{LowerBound: appendSeriesKey(nil, name, period), UpperBound: appendSeriesKey(nil, name, period+1)})
 	if err != nil {
-		return c, false, fmt.Errorf("read committed state: %w", err)
+		return c, false, v.explain(fmt.Errorf("%w: %w", errDamaged, err))
 	}
-	defer func() { err = errors.Join(err, it.Error(), it.Close()) }()
+	defer func() { err = v.explain(closeIter(it, err)) }()
 	b, from, known := y.left(v.p.cal, r)
 	end := y.watermark
 	if it.SeekLT(appendWindowKey(nil, name, period, start+1)) {

@@ -28,6 +28,8 @@ type window struct {
 type series struct {
 	period schema.Period
 	win    []*window // by start
+	// kept is how many windows the store has: one that lost some must be seen.
+	kept int64
 	// tail is the offset of the record that changed the run of empty windows
 	// behind the newest window last.
 	tail int64
