@@ -95,7 +95,7 @@ func (d *dev) run(ctx context.Context) error {
 	defer d.close()
 	web, err := listenWeb(fmt.Sprintf("127.0.0.1:%d", d.s.Dev.HTTPPort), d.frame, d.log)
 	if err != nil {
-		return err
+		return awayf("%w; stop what uses the port, or set --http-port", err)
 	}
 	d.began = time.Now()
 	d.notes = append(d.notes, fmt.Sprintf("%s · kafka %s · nats %s · sql %s", web.url(), strings.Join(d.s.Kafka.Brokers, ","), d.s.NATS.URL.String(), d.s.SQL.DSN.String()))
@@ -148,7 +148,11 @@ func (d *dev) run(ctx context.Context) error {
 	})
 	err = group.Wait()
 	stopRooms()
-	err = errors.Join(behind.Wait(), err)
+	failed := behind.Wait()
+	if failed != nil && ctx.Err() == nil && (ended(err) || errors.Is(err, errUnfinished)) {
+		err = nil // the source was only broken off by it
+	}
+	err = errors.Join(failed, err)
 	if err != nil || done == nil {
 		return err
 	}

@@ -29,7 +29,7 @@ func (d *dev) source() (func(context.Context) error, error) {
 	case len(s.Market.From) == 0 && s.Dev.UntilDone:
 		return nil, usagef("--until-done: a made-up market has no end; name files by --from")
 	}
-	kinds, err := kindsOf(s.Market.From)
+	kinds, err := kindsOf(s.Market.From, s.Binance.Symbols)
 	if err != nil {
 		return nil, err
 	}

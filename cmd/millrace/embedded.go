@@ -39,7 +39,7 @@ func embedServers(s *settings) (_ *embedded, err error) {
 		// Written to the operating system at each produce: killed, it loses
 		// nothing; a power cut may take the last moments, from every part alike.
 		if e.kafka, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(s.Dev.KafkaPort), kfake.DataDir(dir)); err != nil {
-			return nil, fmt.Errorf("start the embedded kafka in %s: %w; if its files are damaged, move them away: candles in SQL stay", dir, err)
+			return nil, fmt.Errorf("start the embedded kafka in %s: %w; if its files are damaged, move them and the state folder beside them away: candles in SQL stay", dir, err)
 		}
 		s.Kafka.Brokers = e.kafka.ListenAddrs()
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 
 	"github.com/spf13/pflag"
@@ -37,7 +39,7 @@ func runReplay(ctx context.Context, s *settings, paths []string, log *slog.Logge
 	if len(paths) == 0 {
 		return usagef("no files to replay")
 	}
-	kinds, err := kindsOf(paths)
+	kinds, err := kindsOf(paths, s.Binance.Symbols)
 	if err != nil {
 		return err
 	}
@@ -85,8 +87,10 @@ func (s *settings) dumpSymbol() (string, error) {
 	return "", usagef("--symbols: a dump holds one symbol, %d were named", len(s.Binance.Symbols))
 }
 
-// kindsOf tells which of the files are recorded frames.
-func kindsOf(paths []string) ([]bool, error) {
+// kindsOf tells which of the files are recorded frames. It refuses what will
+// not do before anything is begun: the rest of a file is read only when it is
+// replayed.
+func kindsOf(paths, symbols []string) ([]bool, error) {
 	kinds := make([]bool, len(paths))
 	for i, path := range paths {
 		if err := readable(path); err != nil {
@@ -100,6 +104,12 @@ func kindsOf(paths []string) ([]bool, error) {
 		kinds[i] = err == nil && len(frame) > 0 && frame[0] == '{'
 		if err := f.Close(); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil, usagef("%s: the file is empty", path)
+		}
+		if _, named := file.ParseName(path); !kinds[i] && !named && len(symbols) == 0 {
+			return nil, usagef("%s: a dump whose name tells no symbol: give it by --symbols", path)
 		}
 	}
 	return kinds, nil
