@@ -14,8 +14,8 @@ FUZZTIME ?= 10s
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' Makefile
 
-run: ## run everything in one process, with nothing installed
-	$(GO) run ./cmd/millrace dev
+run: build ## run everything in one process, with nothing installed
+	@exec bin/millrace dev
 
 build: ## build bin/millrace
 	$(GO) build -trimpath -o bin/millrace ./cmd/millrace

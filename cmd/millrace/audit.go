@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -62,12 +63,23 @@ func runAudit(ctx context.Context, s *settings, symbol string, period schema.Per
 	if err != nil {
 		return audit.Report{}, usagef("--klines: %w", err)
 	}
+	for i := range theirs {
+		var cal schema.Calendar
+		if k := &theirs[i]; period < schema.P3d && cal.End(period, k.Start)-k.CloseTime > schema.Second || k.CloseTime >= cal.End(period, k.Start) {
+			return audit.Report{}, usagef("--klines: %s holds candles from %v to %v, which are not of %v", path, k.Start, k.CloseTime, period)
+		}
+	}
 	klines := make([]audit.Kline, len(theirs))
 	for i := range theirs {
 		k := &theirs[i]
 		klines[i] = audit.Kline{
 			Start: k.Start, Open: k.Open, High: k.High, Low: k.Low, Close: k.Close,
 			Volume: k.Volume, Quote: k.Quote, TakerVolume: k.TakerVolume, TakerQuote: k.TakerQuote, Trades: k.Trades,
+		}
+	}
+	if name, ok := strings.CutPrefix(string(s.SQL.DSN), "sqlite:"); ok {
+		if err := readable(name); err != nil {
+			return audit.Report{}, usagef("--sql: %w", err)
 		}
 	}
 	q, err := s.SQL.config(nil, slog.New(slog.DiscardHandler))

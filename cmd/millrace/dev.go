@@ -46,6 +46,9 @@ func (a *app) devCommand() command {
 			if err := d.run(ctx); err != nil && (ctx.Err() == nil || !ended(err)) {
 				return err
 			}
+			if !s.Dev.UntilDone {
+				d.log.Info("stopped in good order; a start with the same folder goes on from here", "why", context.Cause(ctx), "data", s.Run.Data)
+			}
 			return nil
 		},
 	}
@@ -80,9 +83,17 @@ func (d *dev) run(ctx context.Context) error {
 		return err
 	}
 	defer lock.unlock() //nolint:errcheck // the kernel drops the lock with the process
-	if err := d.fresh(ctx); err != nil {
+	if err := d.fresh(); err != nil {
 		return err
 	}
+	if err := claimData(d.s); err != nil {
+		return err
+	}
+	web, err := listenWeb(fmt.Sprintf("127.0.0.1:%d", d.s.Dev.HTTPPort), d.frame, d.log)
+	if err != nil {
+		return awayf("%w; stop what uses the port, or set --http-port", err)
+	}
+	defer web.listener.Close() //nolint:errcheck // run has closed it, or nobody used it
 	servers, err := embedServers(d.s)
 	if err != nil {
 		return err
@@ -93,9 +104,8 @@ func (d *dev) run(ctx context.Context) error {
 		return err
 	}
 	defer d.close()
-	web, err := listenWeb(fmt.Sprintf("127.0.0.1:%d", d.s.Dev.HTTPPort), d.frame, d.log)
-	if err != nil {
-		return awayf("%w; stop what uses the port, or set --http-port", err)
+	if d.s.madeUp() {
+		d.notes = append(d.notes, "a made-up market: the symbols are real, trades and prices are not")
 	}
 	d.began = time.Now()
 	d.notes = append(d.notes, fmt.Sprintf("%s · kafka %s · nats %s · sql %s", web.url(), strings.Join(d.s.Kafka.Brokers, ","), d.s.NATS.URL.String(), d.s.SQL.DSN.String()))
@@ -160,18 +170,18 @@ func (d *dev) run(ctx context.Context) error {
 }
 
 // fresh empties the data folder where that was asked for and confirmed.
-func (d *dev) fresh(ctx context.Context) error {
+func (d *dev) fresh() error {
 	if !d.s.Dev.Fresh {
 		return nil
 	}
 	if !d.s.Dev.Yes {
-		fmt.Fprintf(d.app.stderr, "Delete all that %s holds? [y/N] ", d.s.Run.Data)
+		fmt.Fprintf(d.app.stderr, "Delete Millrace's data in %s (log, state, candles)? [y/N] ", d.s.Run.Data)
 		answer, _ := bufio.NewReader(d.app.stdin).ReadString('\n')
 		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
 			return usagef("--fresh was not confirmed; nothing was deleted")
 		}
 	}
-	return freshData(ctx, d.s.Run.Data)
+	return freshData(d.s.Run.Data)
 }
 
 // open opens the rooms, the one that stands last in a tick's way first.

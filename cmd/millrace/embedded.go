@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -75,19 +73,4 @@ func (e *embedded) close() {
 	if e.kafka != nil {
 		e.kafka.Close()
 	}
-}
-
-// freshData deletes what a data folder holds, but for its lock.
-func freshData(_ context.Context, dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("data folder: %w", err)
-	}
-	var errs []error
-	for _, x := range entries {
-		if x.Name() != lockName {
-			errs = append(errs, os.RemoveAll(filepath.Join(dir, x.Name())))
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -46,7 +46,10 @@ func runProcess(ctx context.Context, s *settings, log *slog.Logger) error {
 		log.Info("serving HTTP", "url", w.url())
 		g.Go(func() error { return w.run(ctx) })
 	}
-	log.Info("processing", "kafka", s.Kafka.Brokers, "topic", s.Log.Ticks, "state", stateDir(s))
+	if s.SQL.DSN == "" {
+		log.Warn("no --sql: candles go to Kafka only")
+	}
+	log.Info("processing", "kafka", s.Kafka.Brokers, "topic", s.Log.Ticks, "state", stateDir(s), "sql", s.SQL.DSN.String())
 	g.Go(func() error { return p.Run(ctx) })
 	return g.Wait()
 }

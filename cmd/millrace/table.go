@@ -134,7 +134,7 @@ var table = rows(
 		{name: "keep-days", group: gProcess, help: "days of a period that the SQL store keeps, such as 1s=7,1m=90; what isn't named is kept for ever",
 			field: func(s *settings) field { return keeps(&s.Process.Keep) }},
 
-		{name: "sql", group: gSQL, help: "mysql://user:password@host:port/database or sqlite:FILE; dev writes millrace.db in its data folder unless it is set",
+		{name: "sql", group: gSQL, help: "mysql://user:password@host:port/database or sqlite:FILE; dev writes millrace.db in its data folder unless it is set, process none",
 			field: func(s *settings) field { return at(&s.SQL.DSN, "DSN", "mysql://", "sqlite:") }},
 		{name: "sql-password", group: gSQL, help: "the password, instead of in the DSN; better in a file or in the environment",
 			field: func(s *settings) field { return password(&s.SQL.Password) }},

@@ -76,15 +76,16 @@ func (v *view) rows() []candleRow {
 
 // frame is what dev shows now.
 func (d *dev) frame() frame {
-	var ticks, duplicates, refused int64
+	var ticks, duplicates, refused, gaps int64
 	for _, s := range d.proc.Status() {
 		ticks += s.Counts.Trades
 		duplicates += s.Counts.Duplicates
 		refused += s.Counts.Refused
+		gaps += int64(s.Holes)
 	}
 	st := d.bridge.Stats()
 	f := frame{
-		Title: fmt.Sprintf("millrace dev · %s · %s · %s · %s", short(time.Since(d.began).Round(time.Second)), plural(ticks, "tick"), plural(duplicates, "duplicate"), plural(refused, "dead letter")),
+		Title: fmt.Sprintf("millrace dev · %s · %s · %s · %s · %s", short(time.Since(d.began).Round(time.Second)), plural(ticks, "tick"), plural(gaps, "gap"), plural(duplicates, "duplicate"), plural(refused, "dead letter")),
 		Notes: d.notes,
 		Rows:  d.view.rows(),
 	}

@@ -139,6 +139,7 @@ func (d *Double) serveInfo(c *call) {
 	if one := c.query.Get("symbol"); one != "" {
 		wanted = []string{one}
 	} else if list := c.query.Get("symbols"); list != "" {
+		wanted = nil // the market's own list is not to be written into
 		if json.Unmarshal([]byte(list), &wanted) != nil {
 			c.fail(-1100, "Illegal characters found in parameter 'symbols'; legal range is an array.")
 			return
