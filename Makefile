@@ -15,7 +15,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' Makefile
 
 run: build ## run everything in one process, with nothing installed
-	@exec bin/millrace dev
+	@trap : INT; bin/millrace dev # ctrl-C is the program's alone
 
 build: ## build bin/millrace
 	$(GO) build -trimpath -o bin/millrace ./cmd/millrace

@@ -47,7 +47,7 @@ func (a *app) devCommand() command {
 				return err
 			}
 			if !s.Dev.UntilDone {
-				d.log.Info("stopped in good order; a start with the same folder goes on from here", "why", context.Cause(ctx), "data", s.Run.Data)
+				newLogger(a.stderr, &s.Run).Info("stopped in good order; a start with the same folder goes on from here", "why", context.Cause(ctx), "data", s.Run.Data)
 			}
 			return nil
 		},
