@@ -1,9 +1,12 @@
 package processor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -11,10 +14,18 @@ import (
 	"millrace/state"
 )
 
+// What a dead letter holds at most: with its key and its headers it is smaller
+// than any batch that a broker takes by default.
+const (
+	maxDeadValue = 900_000
+	maxDeadText  = 2_000
+)
+
 // deadLetters makes the records for what a micro-batch refused: keyed by where
 // the tick stands in which log, so that a replay writes the same ones again.
 // The value is the refused trade as a batch of its own or, where that is not
-// known, the whole record.
+// known, the whole record. Of a record so large that it would not fit beside its
+// headers only the beginning is kept: its place in the log tells the rest.
 func deadLetters(topic string, pos state.Position, refused []state.Refusal, value func(offset int64) []byte) []*kgo.Record {
 	out := make([]*kgo.Record, 0, len(refused))
 	for i := range refused {
@@ -25,6 +36,7 @@ func deadLetters(topic string, pos state.Position, refused []state.Refusal, valu
 		}
 		if len(body) == 0 {
 			body = value(f.Offset)
+			body = body[:min(len(body), maxDeadValue)]
 		}
 		out = append(out, &kgo.Record{
 			Topic: topic, Partition: pos.Partition,
@@ -32,7 +44,7 @@ func deadLetters(topic string, pos state.Position, refused []state.Refusal, valu
 			Value: body,
 			Headers: []kgo.RecordHeader{
 				{Key: schema.HeaderReason, Value: []byte(f.Reason)},
-				{Key: schema.HeaderError, Value: []byte(f.Text)},
+				{Key: schema.HeaderError, Value: []byte(strings.ToValidUTF8(f.Text[:min(len(f.Text), maxDeadText)], ""))},
 				{Key: schema.HeaderTopicID, Value: fmt.Appendf(nil, "%x", pos.TopicID)},
 				{Key: schema.HeaderPartition, Value: strconv.AppendInt(nil, int64(pos.Partition), 10)},
 				{Key: schema.HeaderOffset, Value: strconv.AppendInt(nil, f.Offset, 10)},
@@ -50,4 +62,37 @@ func produce(ctx context.Context, client *kgo.Client, recs []*kgo.Record) error 
 		return nil
 	}
 	return client.ProduceSync(ctx, recs...).FirstErr()
+}
+
+// maxLetters is how many dead letters are gathered at most: a symbol that has
+// stopped refuses all its trades.
+const maxLetters = 5000
+
+// bury writes dead letters for what was refused, and waits for them.
+func (o *owner) bury(ctx context.Context, recs []*kgo.Record) error {
+	part := o.store.Partition()
+	refused := part.TakeRefusals()
+	if len(refused) == 0 {
+		return nil
+	}
+	letters := deadLetters(o.p.cfg.Topics.Dead(), part.Position(), refused, func(off int64) []byte { return valueAt(recs, off) })
+	if err := produce(ctx, o.p.client, letters); err != nil {
+		return fmt.Errorf("write dead letters: %w", err)
+	}
+	for i := range refused[:min(len(refused), 10)] {
+		f := &refused[i]
+		o.p.log.Warn("refused a tick; it stands in the dead letters", "partition", o.partition, "offset", f.Offset, "reason", f.Reason, "why", f.Text[:min(len(f.Text), maxDeadText)])
+	}
+	if more := len(refused) - 10; more > 0 {
+		o.p.log.Warn("refused more ticks", "partition", o.partition, "more", more)
+	}
+	return nil
+}
+
+func valueAt(recs []*kgo.Record, offset int64) []byte {
+	i, ok := slices.BinarySearchFunc(recs, offset, func(r *kgo.Record, offset int64) int { return cmp.Compare(r.Offset, offset) })
+	if !ok {
+		return nil
+	}
+	return recs[i].Value
 }

@@ -17,10 +17,6 @@ import (
 	"millrace/state"
 )
 
-// queueHigh is how many fetched records may wait for an owner before its
-// partition's fetches are paused.
-const queueHigh = 200_000
-
 // owner is what a partition belongs to while this process has it assigned.
 type owner struct {
 	p         *Processor
@@ -59,7 +55,13 @@ func (p *Processor) open(ctx context.Context, partition int32) (*owner, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("state of partition %d: %w", partition, err)
 	}
-	store, err := state.Open(state.Options{Dir: dir}, p.lineage.Ticks, partition)
+	complain := func(what string) {
+		p.log.Error("state: the disk or Pebble fails", "partition", partition, "dir", dir, "what", what)
+	}
+	store, err := state.Open(state.Options{Dir: dir, Complain: complain}, p.lineage.Ticks, partition)
+	if errors.Is(err, state.ErrLineage) {
+		return nil, fmt.Errorf("state of partition %d: %w: topic %s was made anew since; move %s away to begin with the new one", partition, err, p.cfg.Topics.Ticks, dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("state of partition %d: %w", partition, err)
 	}
@@ -76,37 +78,6 @@ func (p *Processor) open(ctx context.Context, partition int32) (*owner, error) {
 	return o, nil
 }
 
-// identify reads the record before the position again. Another record there
-// means that the log was rewritten (an unclean election, a restored snapshot):
-// nothing that was computed from it can be trusted.
-func (p *Processor) identify(ctx context.Context, pos state.Position) error {
-	if pos.Offset == 0 {
-		return nil
-	}
-	rec, err := kafka.Read(ctx, p.client, p.cfg.Topics.Ticks, p.lineage.Ticks, pos.Partition, pos.Offset-1)
-	switch {
-	case errors.Is(err, kafka.ErrOffset):
-		start, end, err2 := p.bounds(ctx, pos.Partition)
-		if err2 != nil {
-			return err2
-		}
-		if start >= pos.Offset {
-			p.log.Warn("retention has passed the state: what lies between is a gap", "partition", pos.Partition, "state", pos.Offset, "log begins", start)
-			return nil
-		}
-		return fmt.Errorf("%s/%d ends at %d, the state stands at %d: the log has lost records that were applied; restore it, or move %s away to begin from what it has",
-			p.cfg.Topics.Ticks, pos.Partition, end, pos.Offset, state.PartitionDir(p.cfg.Dir, p.cfg.Topics.Ticks, pos.Partition))
-	case err != nil:
-		return fmt.Errorf("check the log of partition %d: %w", pos.Partition, err)
-	case rec == nil || rec.Offset != pos.Offset-1:
-		return nil // taken by retention in this moment
-	case kafka.Hash(rec) != pos.Hash:
-		return fmt.Errorf("%s/%d holds another record at %d than the one that was applied: the log was rewritten; restore it, or move %s away to begin from what it has",
-			p.cfg.Topics.Ticks, pos.Partition, pos.Offset-1, state.PartitionDir(p.cfg.Dir, p.cfg.Topics.Ticks, pos.Partition))
-	}
-	return nil
-}
-
 // start sets the owner and its sinks going.
 func (o *owner) start(ctx context.Context) {
 	ctx, o.cancel = context.WithCancelCause(ctx)
@@ -119,21 +90,18 @@ func (o *owner) start(ctx context.Context) {
 	}()
 }
 
-// run applies what is queued until ctx ends, then waits for the sinks and
-// closes the store.
+// run applies what is queued until ctx ends or a sink fails for good, then waits
+// for the sinks and closes the store.
 func (o *owner) run(ctx context.Context) (err error) {
-	group, sinks := errgroup.WithContext(ctx)
+	group, ctx := errgroup.WithContext(ctx)
 	defer func() {
 		o.cancel(errStopped)
-		err = errors.Join(err, group.Wait(), o.store.Close())
+		err = errors.Join(group.Wait(), err, o.store.Close())
 	}()
 	for _, s := range o.sinks() {
-		group.Go(func() error { return s(sinks) })
+		group.Go(func() error { return s(ctx) })
 	}
-	for {
-		if err := o.gather(ctx); err != nil {
-			return nil
-		}
+	for o.gather(ctx) == nil {
 		recs := o.take()
 		if len(recs) == 0 {
 			continue
@@ -145,6 +113,7 @@ func (o *owner) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	return nil
 }
 
 // gather waits for records and, with a micro-batch interval, for more of them.
@@ -167,16 +136,23 @@ func (o *owner) gather(ctx context.Context) error {
 	}
 }
 
-// put queues fetched records. It never waits; it says whether the queue is full.
-func (o *owner) put(recs []*kgo.Record) (full bool) {
+// put queues fetched records, and pauses the partition if they are many. It
+// never waits.
+func (o *owner) put(recs []*kgo.Record) {
 	o.mu.Lock()
 	o.queue = append(o.queue, recs)
 	o.queued += len(recs)
-	full = o.queued >= queueHigh && !o.paused
-	o.paused = o.paused || full
+	if o.queued >= o.p.queueHigh && !o.paused {
+		o.paused = true
+		o.p.client.PauseFetchPartitions(o.fetched())
+	}
 	o.mu.Unlock()
 	o.kick()
-	return full
+}
+
+// fetched names the partition as the client wants it.
+func (o *owner) fetched() map[string][]int32 {
+	return map[string][]int32{o.p.cfg.Topics.Ticks: {o.partition}}
 }
 
 func (o *owner) kick() {
@@ -198,8 +174,9 @@ func (o *owner) take() []*kgo.Record {
 		recs, o.queue[0] = recs[:o.p.cfg.MaxRecords], recs[o.p.cfg.MaxRecords:]
 	} else {
 		o.queue = o.queue[1:]
+		recs = recs[:len(recs):len(recs)]
 		for len(o.queue) > 0 && len(recs)+len(o.queue[0]) <= o.p.cfg.MaxRecords {
-			recs = append(recs[:len(recs):len(recs)], o.queue[0]...)
+			recs = append(recs, o.queue[0]...)
 			o.queue = o.queue[1:]
 		}
 	}
@@ -207,9 +184,9 @@ func (o *owner) take() []*kgo.Record {
 	if len(o.queue) > 0 {
 		o.kick()
 	}
-	if o.paused && o.queued < queueHigh/2 {
+	if o.paused && o.queued < o.p.queueHigh/2 {
 		o.paused = false
-		o.p.client.ResumeFetchPartitions(map[string][]int32{o.p.cfg.Topics.Ticks: {o.partition}})
+		o.p.client.ResumeFetchPartitions(o.fetched())
 	}
 	return recs
 }
@@ -228,19 +205,14 @@ func (o *owner) microBatch(ctx context.Context, recs []*kgo.Record) error {
 			oldest = o.tick.Batch.Received
 		}
 		part.Apply(state.Record{Offset: r.Offset, Epoch: r.LeaderEpoch, Hash: kafka.Hash(r), Appended: schema.FromStd(r.Timestamp)}, &o.tick, err)
-	}
-	if refused := part.TakeRefusals(); len(refused) > 0 {
-		letters := deadLetters(o.p.cfg.Topics.Dead(), part.Position(), refused, func(off int64) []byte { return valueAt(recs, off) })
-		if err := produce(ctx, o.p.client, letters); err != nil {
-			return fmt.Errorf("write dead letters: %w", err)
-		}
-		for i := range refused {
-			o.p.log.Warn("refused a tick; it stands in the dead letters", "partition", o.partition, "offset", refused[i].Offset, "reason", refused[i].Reason, "why", refused[i].Text)
-			if i == 9 {
-				o.p.log.Warn("refused more ticks", "partition", o.partition, "more", len(refused)-10)
-				break
+		if part.Refused() >= maxLetters {
+			if err := o.bury(ctx, recs); err != nil {
+				return err
 			}
 		}
+	}
+	if err := o.bury(ctx, recs); err != nil {
+		return err
 	}
 	changes, err := o.store.Commit()
 	if err != nil {
@@ -269,15 +241,6 @@ func (o *owner) microBatch(ctx context.Context, recs []*kgo.Record) error {
 	return nil
 }
 
-func valueAt(recs []*kgo.Record, offset int64) []byte {
-	for _, r := range recs {
-		if r.Offset == offset {
-			return r.Value
-		}
-	}
-	return nil
-}
-
 // sinks gives the partition's sinks, each ready to run.
 func (o *owner) sinks() []func(context.Context) error {
 	box := func() *sink.Mailbox {
@@ -287,23 +250,23 @@ func (o *owner) sinks() []func(context.Context) error {
 		return b
 	}
 	p := o.p
+	holds := func(ctx context.Context, offset int64, hash uint64) (bool, string, error) {
+		return p.holds(ctx, o.partition, offset, hash)
+	}
 	topic := &sink.Topic{
 		Client: p.client, Reader: p.reader, Candles: p.cfg.Topics.Candles, Gaps: p.cfg.Topics.Gaps(), Store: o.store, Mailbox: box(),
-		TopicID: p.lineage.Ticks, Partition: o.partition, Writer: p.writer, Every: p.cfg.CandlesEvery, Log: p.log, Hooks: o.hooks("candles", &p.stages.Candles),
+		TopicID: p.lineage.Ticks, Partition: o.partition, Writer: p.writer, Every: p.cfg.CandlesEvery, Holds: holds, Log: p.log, Hooks: o.hooks("candles", &p.stages.Candles),
 	}
 	list := []func(context.Context) error{topic.Run}
 	if p.db != nil {
 		s := &sink.SQL{
 			DB: p.db, Store: o.store, Mailbox: box(), TopicID: p.lineage.Ticks, Partition: o.partition, Writer: p.writer,
-			Every: p.cfg.SQLEvery, Heartbeat: sqlHeartbeat, Log: p.log, Hooks: o.hooks("sql", &p.stages.SQL),
+			Every: p.cfg.SQLEvery, Heartbeat: p.heartbeat, Holds: holds, Log: p.log, Hooks: o.hooks("sql", &p.stages.SQL),
 		}
 		list = append(list, s.Run)
 	}
 	return list
 }
-
-// sqlHeartbeat is how often an idle database is asked whether it was set back.
-const sqlHeartbeat = 5 * time.Second
 
 func (o *owner) hooks(name string, latency *stage) sink.Hooks {
 	return sink.Hooks{

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -16,25 +17,34 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
 	"millrace/internal/kafka"
 	"millrace/processor/sink"
 	sqlsink "millrace/processor/sink/sql"
+	"millrace/state"
 )
 
 // Processor is one member of the group that shares the partitions of `ticks`.
 type Processor struct {
 	cfg      Config
 	log      *slog.Logger
-	client   *kgo.Client
+	client   *kgo.Client // consumes and produces
+	asker    *kgo.Client // asks and reads single records: they would wait behind the other's long polls
 	lineage  kafka.Lineage
 	db       *sqlsink.DB
 	reader   *sink.Reader
 	writer   string // names this process in progress rows and headers
 	instance string // names the data folder in the group
 	stages   Stages
+	lock     io.Closer // on the data folder
+	// queueHigh is how many fetched records may wait for an owner before its
+	// partition's fetches are paused.
+	queueHigh int
+	// heartbeat is how often an idle database is asked whether it was set back.
+	heartbeat time.Duration
 
 	ctx    context.Context // ends with Run; owners live in it
 	cancel context.CancelCauseFunc
@@ -52,7 +62,7 @@ func New(cfg Config) (*Processor, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Processor{cfg: cfg, log: cfg.Log, owners: map[int32]*owner{}, opened: make(chan struct{})}
+	p := &Processor{cfg: cfg, log: cfg.Log, owners: map[int32]*owner{}, opened: make(chan struct{}), queueHigh: 200_000, heartbeat: 5 * time.Second}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	return p, nil
 }
@@ -67,6 +77,9 @@ func (p *Processor) Open(ctx context.Context) (err error) {
 	}()
 	if err := os.MkdirAll(p.cfg.Dir, 0o755); err != nil {
 		return fmt.Errorf("data folder: %w", err)
+	}
+	if p.lock, err = state.Lock(p.cfg.Dir); err != nil {
+		return err
 	}
 	var id [8]byte
 	if _, err := rand.Read(id[:]); err != nil {
@@ -88,7 +101,7 @@ func (p *Processor) Open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	p.reader = &sink.Reader{TopicID: p.lineage.Candles, Connect: func(opts ...kgo.Opt) (*kgo.Client, error) {
+	p.reader = &sink.Reader{TopicID: p.lineage.Candles, Asker: p.asker, Connect: func(opts ...kgo.Opt) (*kgo.Client, error) {
 		return kafka.Connect(p.ctx, p.cfg.Kafka, opts...)
 	}}
 	if err := p.reader.Open(); err != nil {
@@ -101,6 +114,9 @@ func (p *Processor) Open(ctx context.Context) (err error) {
 		kgo.InstanceID(p.instance),
 		kgo.SessionTimeout(p.cfg.SessionTimeout),
 		kgo.HeartbeatInterval(p.cfg.SessionTimeout/5),
+		// A member that is killed while the group rebalances is waited for as
+		// long as this; an owner gives its partition up within some seconds.
+		kgo.RebalanceTimeout(2*p.cfg.SessionTimeout),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.BlockRebalanceOnPoll(),
 		kgo.AutoCommitMarks(),
@@ -112,20 +128,21 @@ func (p *Processor) Open(ctx context.Context) (err error) {
 		kgo.ProducerBatchCompression(codec),
 		kgo.ProducerLinger(0),
 		kgo.MaxBufferedRecords(100_000),
+		// What was cancelled may land twice, which harms nobody; waiting for a
+		// broker that is away would hold up the end of the process.
+		kgo.AllowIdempotentProduceCancellation(),
 	)
 	close(p.opened)
 	return err
 }
 
-// ensure makes and checks the topics with a client of its own: the consuming
-// one joins the group as soon as it is made.
-func (p *Processor) ensure(ctx context.Context) error {
-	client, err := kafka.Connect(ctx, p.cfg.Kafka)
-	if err != nil {
+// ensure makes and checks the topics. The consuming client is not there yet: it
+// joins the group as soon as it is made.
+func (p *Processor) ensure(ctx context.Context) (err error) {
+	if p.asker, err = kafka.Connect(ctx, p.cfg.Kafka); err != nil {
 		return err
 	}
-	defer client.Close()
-	if p.lineage, err = kafka.Ensure(ctx, client, p.cfg.Topics, p.cfg.Settings); err != nil {
+	if p.lineage, err = kafka.Ensure(ctx, p.asker, p.cfg.Topics, p.cfg.Settings); err != nil {
 		return err
 	}
 	if p.cfg.Check != nil && p.lineage.Known {
@@ -134,11 +151,13 @@ func (p *Processor) ensure(ctx context.Context) error {
 	return nil
 }
 
+const instanceFile = "instance"
+
 // instance gives the name under which the folder's processor is a member of the
 // group: kept in the folder, so that a killed process has its partitions back
 // as soon as it is started again.
 func instance(dir, fresh string) (string, error) {
-	file := filepath.Join(dir, "instance")
+	file := filepath.Join(dir, instanceFile)
 	b, err := os.ReadFile(file)
 	if err == nil && len(strings.TrimSpace(string(b))) > 0 {
 		return strings.TrimSpace(string(b)), nil
@@ -182,9 +201,9 @@ func (p *Processor) poll(ctx context.Context) error {
 			return nil
 		}
 		for _, e := range fetches.Errors() {
-			if !errors.Is(e.Err, context.Canceled) {
+			if err := p.judge(e); err != nil {
 				p.client.AllowRebalance()
-				return fmt.Errorf("consume %s/%d: %w", e.Topic, e.Partition, e.Err)
+				return err
 			}
 		}
 		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
@@ -194,12 +213,31 @@ func (p *Processor) poll(ctx context.Context) error {
 			p.mu.Lock()
 			o := p.owners[f.Partition]
 			p.mu.Unlock()
-			if o != nil && o.put(f.Records) {
-				p.client.PauseFetchPartitions(map[string][]int32{f.Topic: {f.Partition}})
+			if o != nil {
+				o.put(f.Records)
 			}
 		})
 		p.client.AllowRebalance()
 	}
+}
+
+// judge tells what polling cannot go on after from what the client mends itself.
+func (p *Processor) judge(e kgo.FetchError) error {
+	var session *kgo.ErrGroupSession
+	var lost *kgo.ErrDataLoss
+	switch {
+	case errors.Is(e.Err, context.Canceled):
+		return nil
+	case errors.Is(e.Err, kerr.FencedInstanceID):
+		return fmt.Errorf("consume %s: another processor has joined group %s as this one (%s): is the data folder a copy of another's? remove the file %s in the copy",
+			p.cfg.Topics.Ticks, p.cfg.Group, p.instance, instanceFile)
+	case errors.As(e.Err, &lost):
+		return fmt.Errorf("consume %s/%d: %w: the log has lost records that were applied; start again to see which", e.Topic, e.Partition, e.Err)
+	case errors.As(e.Err, &session) && !errors.Is(e.Err, kerr.GroupAuthorizationFailed) && !errors.Is(e.Err, kerr.TopicAuthorizationFailed):
+		p.log.Warn("lost touch with the consumer group; joining again", "group", p.cfg.Group, "err", e.Err)
+		return nil
+	}
+	return fmt.Errorf("consume %s/%d: %w", e.Topic, e.Partition, e.Err)
 }
 
 // assigned opens the stores of new partitions and sets their owners going.
@@ -214,6 +252,7 @@ func (p *Processor) assigned(m map[string][]int32) {
 		p.mu.Lock()
 		p.owners[partition] = o
 		p.mu.Unlock()
+		p.client.ResumeFetchPartitions(o.fetched()) // an owner of before may have paused it
 		o.start(p.ctx)
 		p.log.Info("partition assigned", "partition", partition, "offset", o.status.Offset)
 	}
@@ -221,15 +260,12 @@ func (p *Processor) assigned(m map[string][]int32) {
 
 // positions puts the stores' offsets in place of the group's.
 func (p *Processor) positions(ctx context.Context, m map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	stand := map[int32]int64{}
+	for _, s := range p.Status() {
+		stand[s.Partition] = s.Offset
+	}
 	for partition := range m[p.cfg.Topics.Ticks] {
-		at := int64(0)
-		if o := p.owners[partition]; o != nil {
-			o.mu.Lock()
-			at = o.status.Offset
-			o.mu.Unlock()
-		}
+		at := stand[partition]
 		start, _, err := p.bounds(ctx, partition)
 		if err != nil {
 			return nil, err
@@ -245,7 +281,7 @@ func (p *Processor) positions(ctx context.Context, m map[string]map[int32]kgo.Of
 
 // bounds gives the first offset of a partition's log and the one behind its last.
 func (p *Processor) bounds(ctx context.Context, partition int32) (start, end int64, err error) {
-	adm := kadm.NewClient(p.client)
+	adm := kadm.NewClient(p.asker)
 	starts, err := adm.ListStartOffsets(ctx, p.cfg.Topics.Ticks)
 	if err != nil {
 		return 0, 0, fmt.Errorf("ask where %s/%d begins: %w", p.cfg.Topics.Ticks, partition, err)
@@ -312,9 +348,17 @@ func (p *Processor) Close() {
 	if p.reader != nil {
 		p.reader.Close()
 	}
+	if p.asker != nil {
+		p.asker.Close()
+	}
 	if p.db != nil {
 		if err := p.db.Close(); err != nil {
 			p.log.Warn("close the database", "err", err)
+		}
+	}
+	if p.lock != nil {
+		if err := p.lock.Close(); err != nil {
+			p.log.Warn("give the data folder back", "err", err)
 		}
 	}
 }

@@ -5,10 +5,11 @@ import (
 	"path/filepath"
 	"testing"
 
-	sqlsink "millrace/processor/sink/sql"
-	"millrace/schema"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"millrace/internal/testenv"
+	sqlsink "millrace/processor/sink/sql"
+	"millrace/schema"
 )
 
 // same holds a database, and the last records of candles, against the truth.
@@ -50,8 +51,14 @@ func firstDiff(got, want string) string {
 	return "one ends before the other: " + got[min(len(got), len(want)):] + want[min(len(got), len(want)):]
 }
 
+// newFakeWorld makes a world on Kafka's protocol in this process.
+func newFakeWorld(t *testing.T) *world {
+	t.Helper()
+	return newWorld(t, testenv.StartFake(t, kfake.GroupMinSessionTimeout(testSession)).Brokers)
+}
+
 func TestTheWholeWayOnAFake(t *testing.T) {
-	w := newWorld(t, testenv.StartFake(t).Brokers)
+	w := newFakeWorld(t)
 	r := rand.New(rand.NewPCG(1, 1))
 	w.market(r, 7, 600)
 	dir, dsn := t.TempDir(), "sqlite:"+filepath.Join(t.TempDir(), "x.db")

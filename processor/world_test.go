@@ -20,6 +20,9 @@ import (
 
 const partitions = 3
 
+// testSession is short, so that a dead member's partitions are soon another's.
+const testSession = 2 * time.Second
+
 // world is a Kafka with a log of made-up trades, and the tables they must give.
 type world struct {
 	testing.TB
@@ -46,7 +49,9 @@ func newWorld(t testing.TB, brokers string) *world {
 	return w
 }
 
-func (w *world) settings() schema.Settings {
+func (w *world) settings() schema.Settings { return testSettings() }
+
+func testSettings() schema.Settings {
 	s := schema.Settings{Partitions: partitions, Periods: []schema.Period{schema.P1s, schema.P1m, schema.P1h}}
 	s.EnsureDefaults()
 	return s
@@ -170,7 +175,7 @@ func (w *world) config(dir, dsn string) Config {
 	level := slog.LevelWarn
 	return Config{
 		Kafka: kafka.Config{Brokers: []string{w.brokers}}, Topics: w.topics, Dir: dir, Settings: w.settings(),
-		SQL: &sqlsink.Config{DSN: dsn}, SessionTimeout: 6 * time.Second,
+		SQL: &sqlsink.Config{DSN: dsn}, SessionTimeout: testSession,
 		Log: slog.New(slog.NewTextHandler(w.Output(), &slog.HandlerOptions{Level: level})),
 	}
 }
@@ -248,21 +253,57 @@ func (w *world) caughtUp(rs ...*running) {
 	}
 }
 
-// lastCandles gives the last record of each key of candles.
+// lastCandles gives the last record of each key of candles. It holds what stands
+// before it to the promises: no writer lowers a version, and what was final stays
+// as it is.
 func (w *world) lastCandles() map[string]schema.Candle {
 	w.Helper()
-	ends, err := kadm.NewClient(w.client).ListEndOffsets(w.Context(), w.topics.Candles)
+	out := map[string]schema.Candle{}
+	highest, final := map[string]schema.Version{}, map[string]schema.Candle{}
+	for _, r := range w.records(w.topics.Candles) {
+		c, err := schema.DecodeCandle(r.Value)
+		if err != nil {
+			w.Fatal(err)
+		}
+		key, writer := string(r.Key), ""
+		for _, h := range r.Headers {
+			if h.Key == schema.HeaderWriter {
+				writer = string(h.Value)
+			}
+		}
+		if mine := writer + key; writer != zombie && c.Version < highest[mine] {
+			w.Errorf("%s at %d: writer %s went back from version %d to %d", key, r.Offset, writer, highest[mine], c.Version)
+		} else {
+			highest[mine] = c.Version
+		}
+		if f, ok := final[key]; ok && c.Status == schema.Final && (c.Figures != f.Figures || c.Version != f.Version) {
+			w.Errorf("%s at %d: the final candle changed from %+v to %+v", key, r.Offset, f, c)
+		}
+		if c.Status == schema.Final {
+			final[key] = c
+		}
+		out[key] = c
+	}
+	return out
+}
+
+// zombie is the name of the tests' own writer to candles.
+const zombie = "zombie"
+
+// records gives all that stands in a topic.
+func (w *world) records(topic string) (out []*kgo.Record) {
+	w.Helper()
+	ends, err := kadm.NewClient(w.client).ListEndOffsets(w.Context(), topic)
 	if err != nil {
 		w.Fatal(err)
 	}
-	client, err := kafka.Connect(w.Context(), kafka.Config{Brokers: []string{w.brokers}}, kgo.ConsumeTopics(w.topics.Candles), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	client, err := kafka.Connect(w.Context(), kafka.Config{Brokers: []string{w.brokers}}, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		w.Fatal(err)
 	}
 	defer client.Close()
 	left := int64(0)
 	ends.Each(func(o kadm.ListedOffset) { left += o.Offset })
-	out := map[string]schema.Candle{}
 	for left > 0 {
 		f := client.PollFetches(w.Context())
 		if err := f.Err(); err != nil {
@@ -270,11 +311,7 @@ func (w *world) lastCandles() map[string]schema.Candle {
 		}
 		f.EachRecord(func(r *kgo.Record) {
 			left--
-			c, err := schema.DecodeCandle(r.Value)
-			if err != nil {
-				w.Fatal(err)
-			}
-			out[string(r.Key)] = c
+			out = append(out, r)
 		})
 	}
 	return out

@@ -154,6 +154,9 @@ func (p *Partition) refuse(index int, symbol string, why Reason, text string, t 
 	p.refusals = append(p.refusals, f)
 }
 
+// Refused gives how many refusals wait to be taken.
+func (p *Partition) Refused() int { return len(p.refusals) }
+
 // TakeRefusals gives what was refused since the last call.
 func (p *Partition) TakeRefusals() []Refusal {
 	r := p.refusals

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -355,6 +356,19 @@ func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps
 // isLocked tells Pebble's complaint about its lock file from other errors.
 func isLocked(err error) bool {
 	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) || strings.Contains(err.Error(), "lock held by current process")
+}
+
+// Lock makes a data folder this process's own until it is given back. Errors
+// wrap ErrLocked where another has it.
+func Lock(dir string) (io.Closer, error) {
+	l, err := vfs.Default.Lock(filepath.Join(dir, "LOCK"))
+	if err != nil && isLocked(err) {
+		return nil, fmt.Errorf("%w: %s: %w; end that one, or name another data folder", ErrLocked, dir, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	return l, nil
 }
 
 // PartitionDir gives the folder of a partition's store below dir.

@@ -8,8 +8,12 @@ import (
 )
 
 // capacity is how many windows a Mailbox holds before it gives up on keeping
-// them: about 60 MB.
+// them: about 70 MB.
 const capacity = 200_000
+
+// roomy is the size from which on an emptied map is not used again: it keeps its
+// memory, and going through it takes as long as when it was full.
+const roomy = 4096
 
 // Work is what a sink has to write next: the latest values of what changed, and
 // up to where they bring it. Behind says that the mail was lost (or there was
@@ -95,9 +99,20 @@ func (m *Mailbox) Lose() {
 
 func (m *Mailbox) lose() {
 	m.behind = true
-	clear(m.candles)
-	clear(m.gaps)
+	m.empty()
+}
+
+func (m *Mailbox) empty() {
+	m.candles, m.gaps = emptied(m.candles), emptied(m.gaps)
 	m.runs, m.empties = nil, 0
+}
+
+func emptied[K comparable, V any](m map[K]V) map[K]V {
+	if len(m) > roomy {
+		return map[K]V{}
+	}
+	clear(m)
+	return m
 }
 
 // Take gives all that is there; ok is false if that is nothing. After Work with
@@ -122,8 +137,6 @@ func (m *Mailbox) Take() (w Work, ok bool) {
 	for _, g := range m.gaps {
 		w.Gaps = append(w.Gaps, g)
 	}
-	clear(m.candles)
-	clear(m.gaps)
-	m.runs, m.empties = nil, 0
+	m.empty()
 	return w, true
 }

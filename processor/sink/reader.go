@@ -12,11 +12,13 @@ import (
 
 	"millrace/internal/kafka"
 	"millrace/schema"
+	"millrace/state"
 )
 
 // lookBack is how many of the last records of a partition of `candles` are read
-// where an earlier writer of the same log left its progress: what a zombie wrote
-// after it is among them. Without one (another log's records), all are read.
+// where a writer of the same log left its progress among them and knew of nothing
+// higher in the topic: what a zombie wrote later is among them too. Otherwise all
+// are read.
 const lookBack = 200_000
 
 // Reader reads `candles` for the owners of its partitions: what stands there on
@@ -24,6 +26,7 @@ const lookBack = 200_000
 type Reader struct {
 	Connect func(...kgo.Opt) (*kgo.Client, error)
 	TopicID kafka.TopicID // of candles
+	Asker   *kgo.Client   // consumes nothing, so that its requests wait for none
 
 	mu     sync.Mutex // guards what follows
 	client *kgo.Client
@@ -42,20 +45,15 @@ func (t *Tail) Close() { t.close() }
 
 // standing is what a partition of `candles` holds.
 type standing struct {
-	progress int64 // of this log, by the highest header
-	versions map[string]schema.Version
+	progress state.Position // of this log, by the highest header
+	keys     map[string]found
 }
 
-// Standing reads a partition up to its end and gives the version of the last
-// record of each key.
+// Standing reads a partition up to its end, and gives what it holds and where it
+// ends.
 func (r *Reader) Standing(ctx context.Context, topic string, partition int32, topicID [16]byte) (standing, int64, error) {
-	s := standing{versions: map[string]schema.Version{}}
-	probe, err := r.Connect()
-	if err != nil {
-		return s, 0, err
-	}
-	defer probe.Close()
-	adm := kadm.NewClient(probe)
+	s := standing{keys: map[string]found{}}
+	adm := kadm.NewClient(r.Asker)
 	starts, err := adm.ListStartOffsets(ctx, topic)
 	if err != nil {
 		return s, 0, fmt.Errorf("ask for the start: %w", err)
@@ -75,13 +73,14 @@ func (r *Reader) Standing(ctx context.Context, topic string, partition int32, to
 	from := max(start.Offset, end.Offset-lookBack)
 	known, err := r.read(ctx, topic, partition, from, end.Offset, topicID, &s)
 	if err == nil && !known && from > start.Offset {
+		s.keys = map[string]found{}
 		_, err = r.read(ctx, topic, partition, start.Offset, end.Offset, topicID, &s)
 	}
 	return s, end.Offset, err
 }
 
 // read goes through [from, end). known tells whether a writer of this log has
-// left its progress there.
+// left its progress there and knew of nothing higher than its state.
 func (r *Reader) read(ctx context.Context, topic string, partition int32, from, end int64, topicID [16]byte, s *standing) (known bool, err error) {
 	if from >= end {
 		return true, nil
@@ -104,7 +103,7 @@ func (r *Reader) read(ctx context.Context, topic string, partition int32, from, 
 		if fetches.NumRecords() == 0 {
 			// Compaction may have taken the very last offsets, and then no
 			// record ever tells that the end is reached.
-			rec, err := kafka.Read(ctx, client, topic, r.TopicID, partition, next)
+			rec, err := kafka.Read(ctx, r.Asker, topic, r.TopicID, partition, next)
 			if err != nil {
 				return known, err
 			}
@@ -119,12 +118,12 @@ func (r *Reader) read(ctx context.Context, topic string, partition int32, from, 
 				if rec.Offset >= end {
 					return
 				}
-				if c, err := schema.DecodeCandle(rec.Value); err == nil {
-					s.versions[string(rec.Key)] = c.Version
-				}
-				if off, ok := parseProgress(header(rec, schema.HeaderProgress), topicID); ok {
-					known = true
-					s.progress = max(s.progress, off)
+				note(s.keys, rec)
+				if p, mixed, ok := parseProgress(header(rec, schema.HeaderProgress), topicID); ok {
+					known = known || !mixed
+					if p.Offset > s.progress.Offset {
+						s.progress = p
+					}
 				}
 			}
 		})

@@ -22,12 +22,18 @@ type SQL struct {
 	Writer    string        // names this processor in the progress row
 	Every     time.Duration // the least time between two flushes
 	Heartbeat time.Duration // how often an idle sink looks at its progress row
+	Holds     Holds
 	Log       *slog.Logger
 	Hooks     Hooks
 
 	key  sqlsink.Key
 	last *sqlsink.Progress // the progress row as this sink last knew it; nil: there is none
+	void bool              // last is of a log that was rewritten since
 }
+
+// Holds tells whether the log still has the record of a hash right before an
+// offset, or why not. A progress without that record stands for nothing.
+type Holds func(ctx context.Context, offset int64, hash uint64) (held bool, why string, err error)
 
 // Hooks tell what a sink does. Each may be nil.
 type Hooks struct {
@@ -59,8 +65,12 @@ func (s *SQL) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, state.ErrDamaged):
+			return err
 		case err != nil:
-			if !sqlsink.Retriable(err) && !errors.Is(err, context.DeadlineExceeded) {
+			if moved := (*sqlsink.MovedError)(nil); errors.As(err, &moved) {
+				s.Log.Warn("sql sink: another writer is at this partition's rows; trying again", "partition", s.Partition, "found", err)
+			} else if !sqlsink.Retriable(err) && !errors.Is(err, context.DeadlineExceeded) {
 				s.Log.Error("sql sink: cannot write; trying again every 10 s", "partition", s.Partition, "err", err)
 				pause.max()
 			} else if pause.n == 0 {
@@ -87,6 +97,7 @@ func (s *SQL) Run(ctx context.Context) error {
 		case <-s.Mailbox.Wake():
 		case <-beat.C:
 			if err := s.heartbeat(ctx); err != nil {
+				s.moved(err)
 				s.Mailbox.Lose() // the next step meets the same error, or catches up
 			}
 		}
@@ -116,8 +127,7 @@ func (s *SQL) step(ctx context.Context) error {
 		return s.catchUp(ctx)
 	}
 	err := s.write(ctx, &w)
-	if moved := (*sqlsink.MovedError)(nil); errors.As(err, &moved) {
-		s.Log.Warn("sql sink: the database is not where this processor left it; bringing it up to date from state", "partition", s.Partition, "found", moved.Error())
+	if s.moved(err) {
 		if err := s.load(ctx); err != nil {
 			return err
 		}
@@ -128,6 +138,17 @@ func (s *SQL) step(ctx context.Context) error {
 	return err
 }
 
+// moved reports, and tells, whether the progress row is another than the one
+// that this sink wrote.
+func (s *SQL) moved(err error) bool {
+	moved := (*sqlsink.MovedError)(nil)
+	if !errors.As(err, &moved) {
+		return false
+	}
+	s.Log.Warn("sql sink: the database is not where this processor left it; bringing it up to date from state", "partition", s.Partition, "found", moved.Error())
+	return true
+}
+
 func (s *SQL) load(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -135,15 +156,24 @@ func (s *SQL) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read progress: %w", err)
 	}
-	s.last = nil
-	if ok {
-		s.last = &p
+	s.last, s.void = nil, false
+	if !ok {
+		return nil
+	}
+	s.last = &p
+	held, why, err := s.Holds(ctx, p.Offset, p.Hash)
+	if err != nil {
+		return fmt.Errorf("compare the progress with the log: %w", err)
+	}
+	if !held {
+		s.void = true
+		s.Log.Warn("sql sink: the database's progress stands for nothing any more; sending all of state", "partition", s.Partition, "progress", p.Offset, "why", why)
 	}
 	return nil
 }
 
 // ahead reports whether the sink already has more of the log than offset.
-func (s *SQL) ahead(offset int64) bool { return s.last != nil && s.last.Offset > offset }
+func (s *SQL) ahead(offset int64) bool { return s.last != nil && !s.void && s.last.Offset > offset }
 
 func (s *SQL) progress(p state.Position) sqlsink.Progress {
 	return sqlsink.Progress{TopicID: s.TopicID, Partition: s.Partition, Offset: p.Offset, Epoch: p.Epoch, Hash: p.Hash, Writer: s.Writer}
@@ -177,7 +207,7 @@ func (s *SQL) catchUp(ctx context.Context) error {
 	}
 	defer v.Close() //nolint:errcheck // a snapshot is given back; there is nothing to do about it
 	from := int64(0)
-	if s.last != nil {
+	if s.last != nil && !s.void {
 		from = s.last.Offset
 	}
 	to := s.progress(v.Position())
@@ -225,7 +255,7 @@ func (s *SQL) commit(ctx context.Context, rows []schema.Candle, gaps []schema.Ga
 		return err
 	}
 	if to != nil {
-		s.last = to
+		s.last, s.void = to, false
 		if s.Hooks.Progress != nil {
 			s.Hooks.Progress(to.Offset)
 		}

@@ -2,7 +2,6 @@ package sink
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,29 +32,40 @@ type Topic struct {
 	Partition int32
 	Writer    string
 	Every     time.Duration
+	Holds     Holds
 	Log       *slog.Logger
 	Hooks     Hooks
 
-	sent  int64                     // everything that changed before it was sent
-	ahead map[string]schema.Version // keys whose record is higher than what state had to say
+	sent state.Position // everything that changed before it was sent
+	// ahead are the keys whose record is higher than what state has to say:
+	// another lineage's, or this one's while a log is replayed.
+	ahead     map[string]placed
+	replaying bool // state stands before what was sent
 }
 
-// Run writes until ctx ends.
+// Run writes until ctx ends. It returns only errors that trying again does not
+// mend.
 func (s *Topic) Run(ctx context.Context) error {
-	tail, err := s.start(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil
+	var tail *Tail
+	defer func() {
+		if tail != nil {
+			tail.Close()
 		}
-		return err
-	}
-	defer tail.Close()
+	}()
 	pause := backoff{}
 	for {
-		err := s.step(ctx)
+		var err error
+		if tail == nil {
+			tail, err = s.start(ctx)
+		}
+		if err == nil {
+			err = s.step(ctx)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, state.ErrDamaged):
+			return err
 		case err != nil:
 			if pause.n == 0 {
 				s.Log.Warn("candles: cannot write for now; state keeps what is lacking", "partition", s.Partition, "err", err)
@@ -80,7 +90,10 @@ func (s *Topic) Run(ctx context.Context) error {
 			return s.lastWord()
 		case <-s.Mailbox.Wake():
 		case recs := <-tail.C:
-			if err := s.answer(ctx, recs); err != nil {
+			if err := s.answer(ctx, recs); err != nil && ctx.Err() == nil {
+				s.Log.Warn("candles: could not answer another writer; reading all that stands there", "partition", s.Partition, "err", err)
+				tail.Close()
+				tail = nil
 				s.Mailbox.Lose()
 			}
 		}
@@ -97,29 +110,42 @@ func (s *Topic) lastWord() error {
 }
 
 // start reads what stands in the topic: how far a writer of this log had come,
-// and what is higher than state. Then it follows the topic's end.
-func (s *Topic) start(ctx context.Context) (*Tail, error) {
+// and what is higher than state. What a lower record has covered is written
+// again. Then it follows the topic's end.
+func (s *Topic) start(ctx context.Context) (_ *Tail, err error) {
 	seen, end, err := s.Reader.Standing(ctx, s.Candles, s.Partition, s.TopicID)
 	if err != nil {
 		return nil, fmt.Errorf("read what stands in %s/%d: %w", s.Candles, s.Partition, err)
 	}
-	s.sent, s.ahead = seen.progress, map[string]schema.Version{}
+	s.sent, s.ahead = seen.progress, map[string]placed{}
+	held, why, err := s.Holds(ctx, s.sent.Offset, s.sent.Hash)
+	if err != nil {
+		return nil, fmt.Errorf("compare the progress with the log: %w", err)
+	}
+	if !held {
+		s.Log.Warn("candles: the progress found there stands for nothing any more; sending all of state", "partition", s.Partition, "progress", s.sent.Offset, "why", why)
+		s.sent = state.Position{}
+	}
+	tail := s.Reader.Follow(s.Candles, s.Partition, end)
+	defer func() {
+		if err != nil {
+			tail.Close()
+		}
+	}()
 	v, err := s.Store.View()
 	if err != nil {
 		return nil, err
 	}
-	for key, version := range seen.versions {
-		c, ok, err := lookup(v, key)
-		if err != nil {
-			return nil, errors.Join(err, v.Close())
-		}
-		if !ok || version > c.Version {
-			s.ahead[key] = version
-		} else if version < c.Version && c.Version.Era() == version.Era() {
-			s.sent = 0 // somebody's older word was the last: look through all of state
-		}
+	defer v.Close() //nolint:errcheck // a snapshot is given back; there is nothing to do about it
+	s.replaying = v.Position().Offset < s.sent.Offset
+	n, err := s.settle(ctx, v, seen.keys)
+	if err != nil {
+		return nil, err
 	}
-	return s.Reader.Follow(s.Candles, s.Partition, end), v.Close()
+	if n > 0 {
+		s.Log.Info("candles: what stood there was older; wrote the newer", "partition", s.Partition, "candles", n)
+	}
+	return tail, nil
 }
 
 // lookup finds what state publishes for a record's key.
@@ -140,58 +166,51 @@ func (s *Topic) step(ctx context.Context) error {
 		return nil
 	}
 	if !w.Behind {
-		if w.Position.Offset < s.sent {
+		if w.Position.Offset < s.sent.Offset {
 			return nil
 		}
-		return s.write(ctx, w.Candles, w.Runs, w.Gaps, w.Calendar, w.Position.Offset)
+		if !s.replaying {
+			return s.write(ctx, w.Candles, w.Runs, w.Gaps, w.Calendar, w.Position)
+		}
 	}
 	v, err := s.Store.View()
 	if err != nil {
 		return err
 	}
 	defer v.Close() //nolint:errcheck // a snapshot is given back; there is nothing to do about it
-	to := v.Position().Offset
-	if to < s.sent {
+	if v.Position().Offset < s.sent.Offset {
 		return nil
 	}
+	return s.catchUp(ctx, v)
+}
+
+// catchUp sends what changed in state after what was sent.
+func (s *Topic) catchUp(ctx context.Context, v *state.View) error {
+	for key, high := range s.ahead {
+		c, ok, err := lookup(v, key)
+		if err != nil {
+			return err
+		}
+		if ok && c.Version >= high.version {
+			delete(s.ahead, key)
+		}
+	}
+	s.replaying = false
 	from := s.sent
-	err = v.Since(from, pieceRows, func(c *state.Changes) error {
+	err := v.Since(from.Offset, pieceRows, func(c *state.Changes) error {
 		return s.write(ctx, c.Candles, c.Runs, c.Gaps, c.Calendar, from)
 	})
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, nil, nil, nil, schema.Calendar{}, to)
+	return s.write(ctx, nil, nil, nil, schema.Calendar{}, v.Position())
 }
 
 // write sends records and waits until all are acknowledged. The last one tells
-// up to where everything was sent.
-func (s *Topic) write(ctx context.Context, candles []schema.Candle, runs []state.Run, gaps []schema.GapSet, cal schema.Calendar, to int64) error {
+// up to where everything was sent, gaps too, so those go first.
+func (s *Topic) write(ctx context.Context, candles []schema.Candle, runs []state.Run, gaps []schema.GapSet, cal schema.Calendar, to state.Position) (err error) {
+	began := time.Now()
 	var recs []*kgo.Record
-	add := func(c *schema.Candle) bool {
-		key := schema.AppendCandleKey(nil, c.Symbol, c.Period, c.Start)
-		if high, ok := s.ahead[string(key)]; ok {
-			if c.Version <= high {
-				return true
-			}
-			delete(s.ahead, string(key))
-		}
-		recs = append(recs, &kgo.Record{Topic: s.Candles, Partition: s.Partition, Key: key, Value: schema.AppendCandle(nil, c),
-			Headers: []kgo.RecordHeader{{Key: schema.HeaderWriter, Value: []byte(s.Writer)}}})
-		return true
-	}
-	for i := range runs {
-		runs[i].Expand(cal, func(c *schema.Candle) bool {
-			add(c)
-			return len(recs) < pieceRows || s.send(ctx, &recs) == nil
-		})
-	}
-	for i := range candles {
-		add(&candles[i])
-	}
-	if n := len(recs); n > 0 {
-		recs[n-1].Headers = append(recs[n-1].Headers, kgo.RecordHeader{Key: schema.HeaderProgress, Value: progressHeader(s.TopicID, to)})
-	}
 	for i := range gaps {
 		value, err := schema.AppendGapSet(nil, &gaps[i])
 		if err != nil {
@@ -199,18 +218,57 @@ func (s *Topic) write(ctx context.Context, candles []schema.Candle, runs []state
 		}
 		recs = append(recs, &kgo.Record{Topic: s.Gaps, Partition: s.Partition, Key: []byte(gaps[i].Symbol), Value: value})
 	}
-	began := time.Now()
 	if err := s.send(ctx, &recs); err != nil {
 		return err
 	}
-	s.sent = max(s.sent, to)
+	add := func(c *schema.Candle) bool {
+		key := schema.AppendCandleKey(nil, c.Symbol, c.Period, c.Start)
+		if high, ok := s.ahead[string(key)]; ok {
+			if c.Version < high.version {
+				return true
+			}
+			delete(s.ahead, string(key))
+			if c.Version == high.version {
+				return true
+			}
+		}
+		recs = append(recs, s.record(key, schema.AppendCandle(nil, c)))
+		if len(recs) >= pieceRows {
+			err = s.send(ctx, &recs)
+		}
+		return err == nil
+	}
+	for i := range runs {
+		if runs[i].Expand(cal, add); err != nil {
+			return err
+		}
+	}
+	for i := range candles {
+		if !add(&candles[i]) {
+			return err
+		}
+	}
+	if n := len(recs); n > 0 {
+		recs[n-1].Headers = append(recs[n-1].Headers, kgo.RecordHeader{Key: schema.HeaderProgress, Value: progressHeader(s.TopicID, to, len(s.ahead) > 0)})
+	}
+	if err := s.send(ctx, &recs); err != nil {
+		return err
+	}
+	if to.Offset > s.sent.Offset {
+		s.sent = to
+	}
 	if s.Hooks.Progress != nil {
-		s.Hooks.Progress(s.sent)
+		s.Hooks.Progress(s.sent.Offset)
 	}
 	if s.Hooks.Written != nil && len(candles) > 0 {
 		s.Hooks.Written(candles, time.Since(began))
 	}
 	return nil
+}
+
+func (s *Topic) record(key, value []byte) *kgo.Record {
+	return &kgo.Record{Topic: s.Candles, Partition: s.Partition, Key: key, Value: value,
+		Headers: []kgo.RecordHeader{{Key: schema.HeaderWriter, Value: []byte(s.Writer)}}}
 }
 
 func (s *Topic) send(ctx context.Context, recs *[]*kgo.Record) error {
@@ -223,64 +281,4 @@ func (s *Topic) send(ctx context.Context, recs *[]*kgo.Record) error {
 		return fmt.Errorf("produce candles: %w", err)
 	}
 	return nil
-}
-
-// answer looks at what others wrote. A record below what state publishes is
-// followed by the higher one; one above it is remembered.
-func (s *Topic) answer(ctx context.Context, recs []*kgo.Record) error {
-	var v *state.View
-	var again []schema.Candle
-	for _, r := range recs {
-		if header(r, schema.HeaderWriter) == s.Writer {
-			continue
-		}
-		theirs, err := schema.DecodeCandle(r.Value)
-		if err != nil {
-			s.Log.Warn("candles: a record of another writer cannot be read", "partition", s.Partition, "offset", r.Offset, "err", err)
-			continue
-		}
-		if v == nil {
-			if v, err = s.Store.View(); err != nil {
-				return err
-			}
-			defer v.Close() //nolint:errcheck // a snapshot is given back; there is nothing to do about it
-		}
-		ours, ok, err := lookup(v, string(r.Key))
-		switch {
-		case err != nil:
-			return err
-		case !ok || theirs.Version > ours.Version:
-			s.ahead[string(r.Key)] = theirs.Version
-		case theirs.Version < ours.Version:
-			again = append(again, ours)
-		}
-	}
-	if len(again) == 0 {
-		return nil
-	}
-	s.Log.Warn("candles: another writer sent older candles; answering with the newer", "partition", s.Partition, "candles", len(again))
-	return s.write(ctx, again, nil, nil, schema.Calendar{}, s.sent)
-}
-
-func progressHeader(topicID [16]byte, offset int64) []byte {
-	return fmt.Appendf(nil, "%x:%d", topicID, offset)
-}
-
-// parseProgress reads a progress header; ok is false if it is of another log.
-func parseProgress(h string, topicID [16]byte) (offset int64, ok bool) {
-	id, off, found := strings.Cut(h, ":")
-	if !found || id != hex.EncodeToString(topicID[:]) {
-		return 0, false
-	}
-	offset, err := strconv.ParseInt(off, 10, 64)
-	return offset, err == nil && offset >= 0
-}
-
-func header(r *kgo.Record, key string) string {
-	for i := range r.Headers {
-		if r.Headers[i].Key == key {
-			return string(r.Headers[i].Value)
-		}
-	}
-	return ""
 }
