@@ -49,6 +49,7 @@ type Processor struct {
 	ctx    context.Context // ends with Run; owners live in it
 	cancel context.CancelCauseFunc
 	opened chan struct{} // closed when client is set; the group may call before
+	hangUp func()        // ends what the client waits for
 
 	mu     sync.Mutex // guards what follows
 	owners map[int32]*owner
@@ -62,7 +63,7 @@ func New(cfg Config) (*Processor, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Processor{cfg: cfg, log: cfg.Log, owners: map[int32]*owner{}, opened: make(chan struct{}), queueHigh: 200_000, heartbeat: 5 * time.Second}
+	p := &Processor{cfg: cfg, log: cfg.Log, owners: map[int32]*owner{}, opened: make(chan struct{}), hangUp: func() {}, queueHigh: 200_000, heartbeat: 5 * time.Second}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	return p, nil
 }
@@ -108,7 +109,10 @@ func (p *Processor) Open(ctx context.Context) (err error) {
 		return err
 	}
 	// The client joins the group as soon as it is made, so it comes last.
+	life, hangUp := context.WithCancel(context.Background())
+	p.hangUp = hangUp
 	p.client, err = kafka.Connect(ctx, p.cfg.Kafka,
+		kgo.WithContext(life),
 		kgo.ConsumerGroup(p.cfg.Group),
 		kgo.ConsumeTopics(p.cfg.Topics.Ticks),
 		kgo.InstanceID(p.instance),
@@ -340,11 +344,13 @@ func (p *Processor) Close() {
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
 		leave := kadm.LeaveGroup(p.cfg.Group).InstanceIDs(p.instance).Reason("stopped")
-		if _, err := kadm.NewClient(p.client).LeaveGroup(ctx, leave); err != nil {
+		if _, err := kadm.NewClient(p.asker).LeaveGroup(ctx, leave); err != nil {
 			p.log.Debug("leave the group", "err", err)
 		}
+		p.hangUp() // else it waits until the group has let it in, to leave
 		p.client.CloseAllowingRebalance()
 	}
+	p.hangUp()
 	if p.reader != nil {
 		p.reader.Close()
 	}
