@@ -72,11 +72,18 @@ func is(target error) func(error) bool {
 	return func(err error) bool { return errors.Is(err, target) }
 }
 
-// mysqlRefuses reports a refused login, or a database the user may not enter or
-// that isn't there.
+// mysqlRefuses reports a refused login, a database the user may not enter or
+// that isn't there, or a right that is missing in it.
 func mysqlRefuses(err error) bool {
 	var e *mysql.MySQLError
-	return errors.As(err, &e) && (e.Number == 1044 || e.Number == 1045 || e.Number == 1049 || e.Number == 1698)
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Number {
+	case 1044, 1045, 1049, 1142, 1227, 1698:
+		return true
+	}
+	return false
 }
 
 // exitCode gives the exit code of err: the one place that knows all classes.

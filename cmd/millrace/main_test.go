@@ -43,6 +43,7 @@ func TestScripts(t *testing.T) {
 					return errors.New("the environment holds " + line)
 				}
 			}
+			e.Vars = append(e.Vars, quickRace())
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

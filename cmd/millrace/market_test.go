@@ -28,6 +28,9 @@ const (
 // after midnight.
 const marketEnd = 1723161600_700000000
 
+// dumpRows of the dump are enough where the point is not its length.
+const dumpRows = 1500
+
 // frameLine is a line of a recording.
 type frameLine struct {
 	stamp int64 // ns
@@ -40,6 +43,39 @@ type market struct {
 	t     *testing.T
 	lines []frameLine
 	file  string
+	dump  string // a few hours of XRPETH
+	table string // what file makes, embedded
+	both  string // what file and dump make
+}
+
+// TestMarket plays the market in many ways. Each must make the table that one
+// quiet run with everything embedded makes.
+func TestMarket(t *testing.T) {
+	m := newMarket(t)
+	m.table = dumped(t, develop(t, "", m.file).sql)
+	m.both = dumped(t, develop(t, "", m.file, m.dump).sql)
+	for _, c := range []struct {
+		name string
+		run  func(*testing.T, *market)
+	}{
+		{"Roles", rolesMakeTheTable},
+		{"Replayed", replayedMakesTheTable},
+		{"Shuffled", shuffledMakesTheTable},
+		{"TwoIngestors", twoIngestorsMakeTheTable},
+		{"ThreeTimes", threeTimesMakesTheTable},
+		{"KilledRoles", killedRolesMakeTheTable},
+		{"MariaDBAway", mariaDBAwayMakesTheTable},
+		{"KilledDev", killedDevMakesTheTable},
+		{"InterruptedDev", interruptedDevMakesTheTable},
+		{"DamagedState", damagedStateMakesTheTable},
+		{"DamagedKafka", damagedKafkaMakesTheTable},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			mine := *m
+			mine.t = t
+			c.run(t, &mine)
+		})
+	}
 }
 
 func newMarket(t *testing.T) *market {
@@ -62,6 +98,9 @@ func newMarket(t *testing.T) *market {
 	}
 	slices.SortStableFunc(m.lines, func(a, b frameLine) int { return cmp.Compare(a.stamp, b.stamp) })
 	m.file = m.write("market.gz", m.lines)
+	m.dump = filepath.Join(t.TempDir(), "XRPETH.csv")
+	rows := bytes.SplitAfter(contents(t, xrpDump), []byte("\n"))
+	write(t, m.dump, string(bytes.Join(rows[:dumpRows], nil)))
 	return m
 }
 

@@ -14,9 +14,8 @@ import (
 )
 
 // Trades that come in another order, up to two seconds late.
-func TestShuffledTradesMakeTheSameTable(t *testing.T) {
-	m := newMarket(t)
-	want := dumped(t, develop(t, "", m.file).sql)
+func shuffledMakesTheTable(t *testing.T, m *market) {
+	want := m.table
 	shuffled := m.shuffled(seeded(t))
 	e := develop(t, "", shuffled)
 	same(t, "shuffled, live", dumped(t, e.sql), want)
@@ -33,9 +32,8 @@ func TestShuffledTradesMakeTheSameTable(t *testing.T) {
 
 // Two ingestors collect the same market from two servers at once, so that each
 // trade comes twice.
-func TestTwoIngestorsMakeTheSameTable(t *testing.T) {
-	m := newMarket(t)
-	want := dumped(t, develop(t, "", m.file).sql)
+func twoIngestorsMakeTheTable(t *testing.T, m *market) {
+	want := m.table
 	p := newParts(t, testenv.SharedMariaDB(t))
 	processor := p.process(t.TempDir())
 	processor.await("partition assigned") // the topics are there
@@ -57,12 +55,11 @@ func TestTwoIngestorsMakeTheSameTable(t *testing.T) {
 
 // A producer that hears no acknowledgement sends again. Here each batch is sent
 // three times, the third time after later ones.
-func TestBatchesSentThreeTimesMakeTheSameTable(t *testing.T) {
-	m := newMarket(t)
-	want := dumped(t, develop(t, "", m.file, xrpDump).sql)
+func threeTimesMakesTheTable(t *testing.T, m *market) {
+	want := m.both
 	maria := testenv.SharedMariaDB(t)
 	from, to := newParts(t, maria), newParts(t, maria)
-	from.replay(m.file, xrpDump)
+	from.replay(m.file, m.dump)
 	processor := to.process(t.TempDir())
 	processor.await("partition assigned") // the topics are there
 	var earlier [partitions]*kgo.Record

@@ -10,10 +10,8 @@ import (
 // The roles as processes of their own, on the real servers, make the table that
 // one process makes with everything embedded. Three symbols lie on three of the
 // four partitions; two come live over a websocket, one from a dump.
-func TestRolesMakeTheEmbeddedTable(t *testing.T) {
-	m := newMarket(t)
-	want := dumped(t, develop(t, "", m.file, xrpDump).sql)
-
+func rolesMakeTheTable(t *testing.T, m *market) {
+	want := m.both
 	p := newParts(t, testenv.SharedMariaDB(t))
 	s := subscribe(t, p.nats.URL)
 	dir := t.TempDir()
@@ -23,7 +21,7 @@ func TestRolesMakeTheEmbeddedTable(t *testing.T) {
 	bridge := p.bridge()
 	double := p.double(m.file, 0)
 	ingest := p.ingest(double)
-	p.replay(xrpDump)
+	p.replay(m.dump)
 	p.arrived(want)
 
 	// What has come is all there is, but a live collector doesn't know: it
@@ -45,15 +43,14 @@ func TestRolesMakeTheEmbeddedTable(t *testing.T) {
 
 // The same files replayed by separate processes, twice, before and while a
 // processor runs.
-func TestReplayedMakeTheEmbeddedTable(t *testing.T) {
-	m := newMarket(t)
-	want := dumped(t, develop(t, "", m.file, xrpDump).sql)
+func replayedMakesTheTable(t *testing.T, m *market) {
+	want := m.both
 	p := newParts(t, testenv.SharedMariaDB(t))
-	p.replay(m.file, xrpDump)
+	p.replay(m.file, m.dump)
 	processor := p.process(t.TempDir())
 	p.settled()
 	same(t, "replayed", dumped(t, p.sql), want)
-	p.replay(xrpDump, m.file)
+	p.replay(m.dump, m.file)
 	p.settled()
 	same(t, "replayed again", dumped(t, p.sql), want)
 	processor.stop()
