@@ -213,10 +213,13 @@ type running struct {
 	done chan error
 }
 
-func (w *world) run(cfg Config) *running {
+func (w *world) run(cfg Config, tune ...func(*Processor)) *running {
 	w.Helper()
 	p, err := New(cfg)
 	if err == nil {
+		for _, f := range tune {
+			f(p)
+		}
 		err = p.Open(w.Context())
 	}
 	if err != nil {
@@ -240,6 +243,17 @@ func (r *running) stop() {
 // caughtUp waits until the processors have every record and each sink has it.
 func (w *world) caughtUp(rs ...*running) {
 	w.Helper()
+	w.await(rs, "candles", "sql")
+}
+
+// reaches waits until one sink has everything.
+func (w *world) reaches(p *running, sink string) {
+	w.Helper()
+	w.await([]*running{p}, sink)
+}
+
+func (w *world) await(rs []*running, sinks ...string) {
+	w.Helper()
 	ends, err := kadm.NewClient(w.client).ListEndOffsets(w.Context(), w.topics.Ticks)
 	if err != nil {
 		w.Fatal(err)
@@ -255,7 +269,11 @@ func (w *world) caughtUp(rs ...*running) {
 			for _, s := range r.Status() {
 				all = append(all, s)
 				end, _ := ends.Lookup(w.topics.Ticks, s.Partition)
-				if s.Offset >= end.Offset && s.Sinks["candles"] >= end.Offset && s.Sinks["sql"] >= end.Offset {
+				all := s.Offset >= end.Offset
+				for _, name := range sinks {
+					all = all && s.Sinks[name] >= end.Offset
+				}
+				if all {
 					ready[s.Partition] = true
 				}
 			}
