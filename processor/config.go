@@ -14,7 +14,7 @@ import (
 type Config struct {
 	Kafka  kafka.Config
 	Topics kafka.Topics
-	Group  string // consumer group; default "millrace"
+	Group  string // consumer group; default millrace-TOPIC
 	Dir    string // of the partitions' stores
 	// Settings are those for a new log. Of them only what Set names is compared
 	// with a log that is there.
@@ -51,7 +51,7 @@ func (c *Config) EnsureDefaults() {
 		}
 	}
 	if c.Group == "" {
-		c.Group = "millrace"
+		c.Group = "millrace-" + c.Topics.Ticks
 	}
 	if c.MaxRecords == 0 {
 		c.MaxRecords = 50_000

@@ -129,8 +129,8 @@ func TestDeadLetters(t *testing.T) {
 		dir = t.TempDir()
 	}
 	// The refused ids are not applied: 5 is missing, 6 and 7 came later.
-	key := string(schema.AppendCandleKey(nil, name, schema.P1h, schema.Calendar{}.Start(schema.P1h, at(0))))
-	c := w.lastCandles()[key]
+	key := schema.AppendCandleKey(nil, name, schema.P1h, schema.Calendar{}.Start(schema.P1h, at(0)))
+	c := w.lastCandles()[string(key)]
 	if c.Trades != 9 || c.Missing != 1 || c.Last != 9 {
 		t.Errorf("the hour has %+v", c)
 	}

@@ -38,7 +38,9 @@ func runChild() error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("open")
+	if _, err := os.Stdout.WriteString("open\n"); err != nil {
+		return err
+	}
 	return p.Run(context.Background())
 }
 

@@ -282,12 +282,12 @@ func TestWatermark(t *testing.T) {
 			watching(0, "a", true, 0, trading), trade(0, 5), mark("a", 55), mark("a", 65, "S"), mark("a", 66)}, `
 			1m@0 closed 0-0 close 1`},
 		{"a promise that falls is not heard", []entry{begin,
-			watching(0, "a", true, 0, trading), trade(0, 5), mark("a", 65), entry{sec(66), schema.Mark{Ingestor: "a", W: sec(50)}}, late(67, 1, 30)}, `
+			watching(0, "a", true, 0, trading), trade(0, 5), mark("a", 65), {sec(66), schema.Mark{Ingestor: "a", W: sec(50)}}, late(67, 1, 30)}, `
 			1m@0 closed 0-1 close 2`},
 		{"of somebody who watches nothing", []entry{begin, trade(0, 5), mark("a", 65)}, `
 			1m@0 live 0-0 close 1`},
 		{"from the future", []entry{begin,
-			watching(0, "a", true, 0, trading), trade(0, 5), entry{sec(50), schema.Mark{Ingestor: "a", W: sec(61)}}}, `
+			watching(0, "a", true, 0, trading), trade(0, 5), {sec(50), schema.Mark{Ingestor: "a", W: sec(61)}}}, `
 			1m@0 live 0-0 close 1
 			dead 0 future`},
 	})
