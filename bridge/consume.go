@@ -203,6 +203,10 @@ func (d *delivery) groupOptions() []kgo.Opt {
 	return []kgo.Opt{
 		kgo.ConsumerGroup(d.b.cfg.Group),
 		kgo.ConsumeTopics(topic),
+		// Kafka's own 45 s would be a standstill of 45 s after a kill.
+		kgo.SessionTimeout(10 * time.Second),
+		kgo.HeartbeatInterval(2 * time.Second),
+		kgo.RebalanceTimeout(20 * time.Second),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.DisableAutoCommit(),
 		kgo.AdjustFetchOffsetsFn(func(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
