@@ -27,6 +27,10 @@ type Config struct {
 	MicroBatch time.Duration
 	// MaxRecords bounds a micro-batch. Default 50,000: some 10 ms of work.
 	MaxRecords int
+	// Keep is how long final windows that every sink has stay in the state,
+	// counted back from the partition's newest applied time. Default 24 h;
+	// below 0 for ever.
+	Keep time.Duration
 	// SQLEvery and CandlesEvery are the least times between two flushes of a
 	// sink. Defaults 20 ms and 2 ms: a window that changes at each tick is
 	// written that often, not at each tick.
@@ -59,6 +63,7 @@ func (c *Config) EnsureDefaults() {
 	def(&c.SQLEvery, 20*time.Millisecond)
 	def(&c.CandlesEvery, 2*time.Millisecond)
 	def(&c.SessionTimeout, 10*time.Second)
+	def(&c.Keep, 24*time.Hour)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

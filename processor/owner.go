@@ -27,6 +27,8 @@ type owner struct {
 	done      chan struct{}
 	wake      chan struct{}
 	tick      schema.Tick // the decoder's memory
+	forgetAt  schema.Time // the applied time at which the store is made to forget again
+	partial   bool        // the database lacks what neither the state nor the log has
 
 	mu     sync.Mutex // guards what follows
 	queue  [][]*kgo.Record
@@ -55,6 +57,28 @@ func (p *Processor) open(ctx context.Context, partition int32) (*owner, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("state of partition %d: %w", partition, err)
 	}
+	store, err := p.openStore(dir, partition)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.identify(ctx, store.Partition().Position()); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	if s := store.Partition().Settings(); s != nil && p.cfg.Check != nil {
+		if err := p.cfg.Check(*s); err != nil {
+			return nil, errors.Join(err, store.Close())
+		}
+	}
+	store, partial, err := p.remember(ctx, dir, store)
+	if err != nil {
+		return nil, err
+	}
+	o := &owner{p: p, partition: partition, store: store, partial: partial, forgetAt: schema.MinTime, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	o.status = PartitionStatus{Partition: partition, Offset: store.Partition().Position().Offset, Sinks: map[string]int64{}, Newest: schema.MinTime}
+	return o, nil
+}
+
+func (p *Processor) openStore(dir string, partition int32) (*state.Store, error) {
 	complain := func(what string) {
 		p.log.Error("state: the disk or Pebble fails", "partition", partition, "dir", dir, "what", what)
 	}
@@ -65,17 +89,7 @@ func (p *Processor) open(ctx context.Context, partition int32) (*owner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("state of partition %d: %w", partition, err)
 	}
-	if err := p.identify(ctx, store.Partition().Position()); err != nil {
-		return nil, errors.Join(err, store.Close())
-	}
-	if s := store.Partition().Settings(); s != nil && p.cfg.Check != nil {
-		if err := p.cfg.Check(*s); err != nil {
-			return nil, errors.Join(err, store.Close())
-		}
-	}
-	o := &owner{p: p, partition: partition, store: store, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	o.status = PartitionStatus{Partition: partition, Offset: store.Partition().Position().Offset, Sinks: map[string]int64{}, Newest: schema.MinTime}
-	return o, nil
+	return store, nil
 }
 
 // start sets the owner and its sinks going.
@@ -83,8 +97,7 @@ func (o *owner) start(ctx context.Context) {
 	ctx, o.cancel = context.WithCancelCause(ctx)
 	go func() {
 		defer close(o.done)
-		err := o.run(ctx)
-		if err != nil && !errors.Is(context.Cause(ctx), errStopped) {
+		if err := o.run(ctx); err != nil {
 			o.p.fail(fmt.Errorf("partition %d: %w", o.partition, err))
 		}
 	}()
@@ -92,11 +105,15 @@ func (o *owner) start(ctx context.Context) {
 
 // run applies what is queued until ctx ends or a sink fails for good, then waits
 // for the sinks and closes the store.
-func (o *owner) run(ctx context.Context) (err error) {
-	group, ctx := errgroup.WithContext(ctx)
+func (o *owner) run(life context.Context) (err error) {
+	group, ctx := errgroup.WithContext(life)
 	defer func() {
+		asked := life.Err() != nil
 		o.cancel(errStopped)
-		err = errors.Join(group.Wait(), err, o.store.Close())
+		if err = errors.Join(group.Wait(), err, o.store.Close()); err != nil && asked {
+			o.p.log.Warn("something failed while a partition was given up; the log gives back what it cost", "partition", o.partition, "err", err)
+			err = nil
+		}
 	}()
 	for _, s := range o.sinks() {
 		group.Go(func() error { return s(ctx) })
@@ -238,7 +255,7 @@ func (o *owner) microBatch(ctx context.Context, recs []*kgo.Record) error {
 	o.mu.Unlock()
 	last := recs[len(recs)-1]
 	o.p.client.MarkCommitRecords(last)
-	return nil
+	return o.forget(changes.Newest)
 }
 
 // sinks gives the partition's sinks, each ready to run.
@@ -261,7 +278,7 @@ func (o *owner) sinks() []func(context.Context) error {
 	if p.db != nil {
 		s := &sink.SQL{
 			DB: p.db, Store: o.store, Mailbox: box(), TopicID: p.lineage.Ticks, Partition: o.partition, Writer: p.writer,
-			Every: p.cfg.SQLEvery, Heartbeat: p.heartbeat, Holds: holds, Log: p.log, Hooks: o.hooks("sql", &p.stages.SQL),
+			Every: p.cfg.SQLEvery, Heartbeat: p.heartbeat, Holds: holds, Partial: o.partial, Log: p.log, Hooks: o.hooks("sql", &p.stages.SQL),
 		}
 		list = append(list, s.Run)
 	}

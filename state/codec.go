@@ -133,6 +133,7 @@ func windowStart(key []byte) schema.Time {
 func (win *window) append(dst []byte) []byte {
 	w := writer(dst)
 	w.uint(rowVersion)
+	w.bool(win.gone)
 	w.int(win.changed)
 	w.int(win.quiet)
 	f := &win.fig
@@ -155,6 +156,7 @@ func (win *window) decode(row []byte) error {
 	if v := r.uint(); v != rowVersion {
 		return fmt.Errorf("%w: window of version %d", errDamaged, v)
 	}
+	win.gone = r.bool()
 	win.changed, win.quiet = r.int(), r.int()
 	f := &win.fig
 	f.First = r.int()
@@ -227,7 +229,6 @@ func (y *symbol) append(dst []byte) []byte {
 		w.uint(uint64(s.period))
 		w.int(s.tail)
 		w.time(s.since)
-		w.time(s.forgotten)
 		w.int(s.kept)
 		w.int(s.first.id)
 		w.decimal(s.first.price)
@@ -278,7 +279,7 @@ func (y *symbol) decode(row []byte, ingestor func(string) *ingestor) error {
 	}
 	y.series = nil
 	for range r.count() {
-		y.series = append(y.series, &series{period: schema.Period(r.uint()), tail: r.int(), since: r.time(), forgotten: r.time(), kept: r.int(), first: basis{r.int(), r.decimal()}})
+		y.series = append(y.series, &series{period: schema.Period(r.uint()), tail: r.int(), since: r.time(), kept: r.int(), first: basis{r.int(), r.decimal()}})
 	}
 	return r.end("symbol " + y.name)
 }
@@ -292,6 +293,7 @@ func (p *Partition) appendMeta(dst []byte) ([]byte, error) {
 	w.int(int64(p.pos.Epoch))
 	w.uint(p.pos.Hash)
 	w.time(p.logTime)
+	w.int(p.forgotten)
 	var settings []byte
 	if p.settings != nil {
 		var err error
@@ -320,6 +322,7 @@ func (p *Partition) decodeMeta(row []byte) error {
 	p.pos.Partition = int32(r.int())
 	p.pos.Offset, p.pos.Epoch, p.pos.Hash = r.int(), int32(r.int()), r.uint()
 	p.logTime = r.time()
+	p.forgotten = r.int()
 	settings := r.bytes()
 	p.known = int(r.uint())
 	for range r.count() {

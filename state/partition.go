@@ -67,6 +67,7 @@ type Partition struct {
 	ingestors map[string]*ingestor
 	symbols   map[string]*symbol
 	known     int     // how many symbols the store should have
+	forgotten int64   // windows that no record from here on has changed may be forgotten
 	last      *symbol // the one looked up last: a busy symbol comes in a row
 	touched   []*symbol
 	newest    schema.Time // the newest applied trade time, as of the last commit
@@ -154,6 +155,10 @@ func (p *Partition) refuse(index int, symbol string, why Reason, text string, t 
 	p.refusals = append(p.refusals, f)
 }
 
+// Forgotten gives the offset from which on the store has everything: what only
+// records before it have changed may be forgotten.
+func (p *Partition) Forgotten() int64 { return p.forgotten }
+
 // Refused gives how many refusals wait to be taken.
 func (p *Partition) Refused() int { return len(p.refusals) }
 
@@ -231,7 +236,7 @@ func (p *Partition) resettle(y *symbol) {
 	for _, per := range p.settings.Periods {
 		r := had[per]
 		if r == nil {
-			r = &series{period: per, since: y.newest, forgotten: noTime, first: last, tail: p.offset}
+			r = &series{period: per, since: y.newest, first: last, tail: p.offset}
 			if _, from, ok := y.left(p.cal, r); ok {
 				r.touch(from, y.watermark)
 			}

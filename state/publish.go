@@ -59,9 +59,6 @@ type basis struct {
 // left gives what a series' first window in the store follows, and from when
 // on: the trade before those that it keeps, or the anchor.
 func (y *symbol) left(cal schema.Calendar, r *series) (b basis, from schema.Time, ok bool) {
-	if r.forgotten != noTime {
-		return basis{}, 0, false
-	}
 	b, at := r.first, r.since
 	if at == noTime {
 		o := y.origin()

@@ -239,9 +239,8 @@ func (s *Store) link(y *symbol, r *series) error {
 		}
 		if it.Last() {
 			w.cut = i == 0 || windowStart(it.Key()) != r.win[i-1].start
-		} else {
-			w.cut = r.forgotten != noTime
 		}
+		w.cut = w.cut || w.gone
 		if err := it.Close(); err != nil {
 			return fmt.Errorf("%w: %w", errDamaged, err)
 		}

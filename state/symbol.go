@@ -62,7 +62,7 @@ func newSymbol(name string, s *schema.Settings) *symbol {
 	y := &symbol{name: name, newest: noTime, history: noTime, watermark: noTime, settled: noTime}
 	y.reshaped = span{schema.MaxTime, noTime}
 	for _, p := range s.Periods {
-		y.series = append(y.series, &series{period: p, since: noTime, forgotten: noTime})
+		y.series = append(y.series, &series{period: p, since: noTime})
 	}
 	return y
 }

@@ -51,6 +51,9 @@ func (v *View) explain(err error) error {
 	return err
 }
 
+// Forgotten is Partition.Forgotten as of the view.
+func (v *View) Forgotten() int64 { return v.p.forgotten }
+
 // Position gives where the view stands.
 func (v *View) Position() Position { return v.p.pos }
 
@@ -103,7 +106,7 @@ func (v *View) series(y *symbol, r *series, offset int64, at **Changes, full fun
 		}
 		n++
 		c := *at
-		if known && w.quiet >= offset && v.emptiesShown(r) {
+		if known && !w.gone && w.quiet >= offset && v.emptiesShown(r) {
 			c.Runs = y.pieces(c.Runs, v.p.cal, r, b, from, w.start)
 		}
 		if w.changed >= offset && y.published(r, w.start) {
@@ -168,7 +171,11 @@ func (v *View) Candle(name string, period schema.Period, start schema.Time) (c s
 		b, from, known = basis{w.fig.Last, w.fig.Close}, w.end, true
 	}
 	if it.SeekGE(appendWindowKey(nil, name, period, start)) {
-		end = windowStart(it.Key())
+		next, err := v.window(y, r, windowStart(it.Key()), it.Value())
+		if err != nil {
+			return c, false, err
+		}
+		end, known = next.start, known && !next.gone
 	}
 	if !known || !v.emptiesShown(r) || start < from || start >= end {
 		return c, false, nil

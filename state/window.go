@@ -20,6 +20,8 @@ type window struct {
 	// cut: the window before it is in the store alone, and all between the two
 	// is proven.
 	cut bool
+	// gone: those that were right before it are forgotten. It stays cut.
+	gone bool
 	// proven: the run of empty windows before it is proven, so it stays as it is.
 	proven bool
 }
@@ -38,8 +40,6 @@ type series struct {
 	// before those that are.
 	since schema.Time
 	first basis
-	// forgotten: the windows before it are no longer in the store.
-	forgotten schema.Time
 	// Empty windows that start in [from, to) may have changed in this
 	// micro-batch.
 	from, to schema.Time

@@ -23,6 +23,7 @@ type SQL struct {
 	Every     time.Duration // the least time between two flushes
 	Heartbeat time.Duration // how often an idle sink looks at its progress row
 	Holds     Holds
+	Partial   bool // what the state has forgotten cannot be had again
 	Log       *slog.Logger
 	Hooks     Hooks
 
@@ -46,6 +47,9 @@ type Hooks struct {
 	Failed func(err error)
 }
 
+// errForgotten: what a database lacks that was set back far.
+var errForgotten = errors.New("sql sink: the database lacks candles that state has forgotten")
+
 // pieceRows is how many rows one transaction takes at most while catching up.
 const pieceRows = 5000
 
@@ -65,7 +69,7 @@ func (s *SQL) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, state.ErrDamaged):
+		case errors.Is(err, state.ErrDamaged), errors.Is(err, errForgotten):
 			return err
 		case err != nil:
 			if moved := (*sqlsink.MovedError)(nil); errors.As(err, &moved) {
@@ -213,6 +217,9 @@ func (s *SQL) catchUp(ctx context.Context) error {
 	to := s.progress(v.Position())
 	if s.ahead(to.Offset) {
 		return nil
+	}
+	if from < v.Forgotten() && !s.Partial {
+		return fmt.Errorf("%w: it stands at %d, the state forgot what changed before %d; start again to make the state anew from the log", errForgotten, from, v.Forgotten())
 	}
 	n := 0
 	newest := schema.MinTime

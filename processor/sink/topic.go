@@ -197,6 +197,9 @@ func (s *Topic) catchUp(ctx context.Context, v *state.View) error {
 	}
 	s.replaying = false
 	from := s.sent
+	if f := v.Forgotten(); from.Offset < f {
+		s.Log.Warn("candles: what state has forgotten is not sent again; SQL has it", "partition", s.Partition, "sent", from.Offset, "state forgot before", f)
+	}
 	err := v.Since(from.Offset, pieceRows, func(c *state.Changes) error {
 		return s.write(ctx, c.Candles, c.Runs, c.Gaps, c.Calendar, from)
 	})
