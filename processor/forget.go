@@ -18,9 +18,9 @@ func (o *owner) forget(newest schema.Time) error {
 	if keep < 0 || newest == schema.MinTime || newest < o.forgetAt {
 		return nil
 	}
-	have, all := o.store.Partition().Position().Offset, true
+	have := o.store.Partition().Position().Offset
 	o.mu.Lock()
-	all = len(o.status.Sinks) == len(o.boxes)
+	all := len(o.status.Sinks) == len(o.boxes)
 	for _, offset := range o.status.Sinks {
 		have = min(have, offset)
 	}
