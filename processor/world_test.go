@@ -258,7 +258,7 @@ func (w *world) await(rs []*running, sinks ...string) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(w.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(w.Context(), 4*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

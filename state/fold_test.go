@@ -315,7 +315,7 @@ func never(int) bool  { return false }
 func always(int) bool { return true }
 
 func TestStateIsAFunctionOfTheLog(t *testing.T) {
-	seeds := 25 // thousands by hand: MILLRACE_SEEDS
+	seeds := 15 // thousands by hand: MILLRACE_SEEDS
 	if n, err := strconv.Atoi(os.Getenv("MILLRACE_SEEDS")); err == nil {
 		seeds = n
 	}

@@ -15,7 +15,7 @@ import (
 // rest, and only final windows that the sinks have are forgotten.
 func TestForgetting(t *testing.T) {
 	dropped := 0
-	for seed := range uint64(25) {
+	for seed := range uint64(6) {
 		r, log := seedLog(seed)
 		ref := play(t, log, always, never)
 		whole := ref.view(0)
@@ -29,7 +29,7 @@ func TestForgetting(t *testing.T) {
 				continue
 			}
 			h.commit()
-			if r.IntN(10) > 0 {
+			if r.IntN(40) > 0 {
 				continue
 			}
 			have := h.s.p.committed + 1 - lag
