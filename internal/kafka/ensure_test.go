@@ -175,6 +175,7 @@ func TestEnsureRefuses(t *testing.T) {
 			if _, err := admin.CreatePartitions(t.Context(), 1, n); err != nil {
 				t.Fatal(err)
 			}
+			grown(t, admin, n, 3)
 		}
 		refuse(f, schema.Settings{}, "topic "+f.Ticks, "has 3 partitions", "begun with 2", "new topic")
 
@@ -199,6 +200,28 @@ func TestEnsureRefuses(t *testing.T) {
 		refuse(kafka.Topics{Ticks: "x", Candles: "x.dead"}, schema.Settings{}, "two topics")
 		refuse(names(t, "-settings"), schema.Settings{AliveBound: schema.Day}, "alive bound")
 	})
+}
+
+// grown waits until the broker tells of n partitions: it learns of new ones
+// some time after it has said that they are made.
+func grown(t *testing.T, admin *kadm.Client, topic string, n int) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		found, err := admin.ListTopics(t.Context(), topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found[topic].Partitions) == n {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+			t.Fatalf("topic %s has no %d partitions", topic, n)
+		}
+	}
 }
 
 // A topic made by hand, with nothing in it, is a good one; it takes the
