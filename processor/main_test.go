@@ -5,8 +5,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"millrace/internal/kafka"
 	"millrace/internal/testenv"
@@ -48,6 +53,7 @@ func runChild() error {
 type child struct {
 	w   *world
 	cmd *exec.Cmd
+	dir string
 }
 
 // spawn starts a processor in a process of its own and waits until it is open.
@@ -63,7 +69,7 @@ func (w *world) spawn(dir, dsn string) *child {
 	if err != nil {
 		w.Fatal(err)
 	}
-	c := &child{w, cmd}
+	c := &child{w, cmd, dir}
 	w.Cleanup(func() {
 		if cmd.ProcessState == nil {
 			c.kill()
@@ -92,4 +98,27 @@ func (c *child) kill() {
 		c.w.Fatal(err)
 	}
 	_ = c.cmd.Wait() // "signal: killed"
+	name, err := os.ReadFile(filepath.Join(c.dir, instanceFile))
+	if err != nil {
+		c.w.Fatal(err)
+	}
+	c.w.killed = append(c.w.killed, strings.TrimSpace(string(name)))
+}
+
+// expire takes members that were killed out of the group, as a broker does once
+// their session has passed. The fake never does so with one that was killed
+// while it waited to be let in (testenv's TestWhoDiesWaitingIsExpired): its
+// partitions would be nobody's for ever.
+func (w *world) expire(alive []*running) {
+	w.Helper()
+	admin := kadm.NewClient(w.client)
+	for _, r := range alive {
+		w.killed = slices.DeleteFunc(w.killed, func(name string) bool { return name == r.instance })
+	}
+	for _, name := range w.killed {
+		if _, err := admin.LeaveGroup(w.Context(), kadm.LeaveGroup(alive[0].cfg.Group).InstanceIDs(name).Reason("killed")); err != nil {
+			w.Fatal(err)
+		}
+	}
+	w.killed = nil
 }

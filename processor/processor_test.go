@@ -54,7 +54,9 @@ func firstDiff(got, want string) string {
 // newFakeWorld makes a world on Kafka's protocol in this process.
 func newFakeWorld(t *testing.T) *world {
 	t.Helper()
-	return newWorld(t, testenv.StartFake(t, kfake.GroupMinSessionTimeout(testSession)).Brokers)
+	w := newWorld(t, testenv.StartFake(t, kfake.GroupMinSessionTimeout(testSession)).Brokers)
+	w.fake = true
+	return w
 }
 
 func TestTheWholeWayOnAFake(t *testing.T) {

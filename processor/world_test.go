@@ -31,6 +31,8 @@ type world struct {
 	topics  kafka.Topics
 	trades  map[string][]schema.Trade
 	known   string // the truth, once computed
+	fake    bool
+	killed  []string // members of the group that were killed
 }
 
 func newWorld(t testing.TB, brokers string) *world {
@@ -258,11 +260,15 @@ func (w *world) await(rs []*running, sinks ...string) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(w.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
+	began := time.Now()
 	for {
+		if w.fake && len(w.killed) > 0 && time.Since(began) > 2*testSession {
+			w.expire(rs)
+		}
 		ready := map[int32]bool{}
 		var all []PartitionStatus
 		for _, r := range rs {
