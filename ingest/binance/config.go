@@ -8,8 +8,9 @@ import (
 	"millrace/schema"
 )
 
-// Out takes what a connection brings. Only the connection's one reader calls
-// it. What it gets points into the reader's memory and holds during the call.
+// Out takes what connections bring. A connection's one reader calls it; while a
+// connection takes over from another, both of theirs do, and a trade may come
+// twice. What it gets points into the reader's memory and holds during the call.
 type Out interface {
 	// Trade takes a trade or an aggregate. An error ends the source.
 	Trade(symbol []byte, t *schema.Trade, received schema.Time) error
@@ -34,15 +35,24 @@ type Session struct {
 // Hooks report what happens to a source's connections. Each may be nil. The
 // source's goroutine calls them.
 type Hooks struct {
-	Connected    func(Session) // the handshake is done, no trade has come yet
-	Live         func(Session) // every stream is subscribed, Progress may follow
-	Shutdown     func()        // the server says that it will close soon
+	Connected func(Session) // the handshake is done, no trade has come yet
+	// Live says that every stream is subscribed and Progress may follow: there
+	// was no connection, and now there is.
+	Live     func(Session)
+	Shutdown func() // the server says that it will close soon
+	// Renewed says that another connection has taken over, with nothing missed.
+	Renewed func(reason string)
+	// Disconnected says that there is no connection that sees everything any
+	// more; trades may be missed until Live.
 	Disconnected func(err error, pause time.Duration)
+	// Failed says that an attempt to connect has failed. pause is until the next.
+	Failed func(err error, pause time.Duration)
 }
 
 // Config is what a source needs.
 type Config struct {
 	// WS is the server's address: wss://HOST:PORT, or ws:// for the double.
+	// Several, separated by commas, are tried in turn.
 	WS string
 	// CAFile names a PEM file of certificates to trust beside the system's.
 	CAFile string
@@ -69,7 +79,15 @@ type Config struct {
 	// MinPause and MaxPause bound the pause before a new connection. It doubles
 	// with each failure. Binance bans who tries 300 times in 5 minutes.
 	MinPause, MaxPause time.Duration
-	Hooks              Hooks
+	// MaxAge is how old a connection becomes before another takes its place.
+	// Binance cuts it after 24 hours.
+	MaxAge time.Duration
+	// OverlapMax is how long the old one may take to bring what came before the
+	// new one stood.
+	OverlapMax time.Duration
+	// Dials bounds the attempts to connect; sources of a process share one.
+	Dials *Dials
+	Hooks Hooks
 }
 
 // EnsureDefaults fills what was left zero.
@@ -87,16 +105,15 @@ func (c *Config) EnsureDefaults() {
 	}
 	set(&c.Margin, 250*time.Millisecond)
 	set(&c.PingEvery, time.Second)
-	set(&c.PongTimeout, 30*time.Second)
+	set(&c.PongTimeout, 8*time.Second)
+	set(&c.MaxAge, 23*time.Hour+30*time.Minute)
+	set(&c.OverlapMax, 15*time.Second)
 	set(&c.MinPause, 250*time.Millisecond)
 	set(&c.MaxPause, 30*time.Second)
 }
 
 // Validate checks the settings after EnsureDefaults.
 func (c *Config) Validate() error {
-	if _, err := baseURL(c.WS, "wss", "ws"); err != nil {
-		return fmt.Errorf("binance websocket: %w", err)
-	}
 	if len(c.Symbols) == 0 {
 		return errors.New("binance websocket: no symbols to collect")
 	}
@@ -122,6 +139,8 @@ func (c *Config) Validate() error {
 		{"pong timeout", c.PongTimeout, time.Millisecond, 10 * time.Minute},
 		{"least pause", c.MinPause, time.Millisecond, c.MaxPause},
 		{"longest pause", c.MaxPause, time.Millisecond, time.Hour},
+		{"longest age", c.MaxAge, time.Second, 24 * time.Hour},
+		{"longest overlap", c.OverlapMax, time.Millisecond, time.Hour},
 	} {
 		if d.v < d.min || d.v > d.to {
 			return fmt.Errorf("binance websocket: %s %v is not within %v and %v", d.name, d.v, d.min, d.to)

@@ -25,11 +25,14 @@ func (f fatal) Unwrap() error { return f.error }
 // it: the reader, which is the one that called run and alone calls Out, and the
 // keeper, which subscribes and pings.
 type conn struct {
+	source  *Source
 	cfg     *Config
 	out     Out
 	http    *http.Client
-	symbols map[string]struct{}
-	clock   *serverClock // the keeper's, after the dial
+	url     string
+	list    []string
+	symbols map[string]struct{} // the same
+	clock   *serverClock        // the keeper's, after the dial
 
 	ws      *websocket.Conn
 	dec     Decoder
@@ -37,8 +40,13 @@ type conn struct {
 	buf     []byte
 	session Session
 	newest  schema.Time // newest E
-	w       schema.Time // progress promised
 	live    bool
+	handing atomic.Bool   // Out has it: a pong that is late now is no sign of death
+	stands  chan struct{} // closed once live
+
+	// These belong to the source's lock.
+	w    schema.Time // progress promised
+	from schema.Time // each trade with T at or after it comes by this connection; 0: not known
 
 	waiting map[string]struct{} // ids of SUBSCRIBE frames not yet answered
 	granted chan struct{}       // closed once that is empty
@@ -54,7 +62,7 @@ type ping struct {
 
 // run reads until the connection ends, and returns why.
 func (c *conn) run(ctx context.Context) error {
-	subs, err := subscribe(c.cfg.WS, c.cfg.Symbols, c.suffix(), !c.cfg.Milliseconds)
+	subs, err := subscribe(c.url, c.list, c.suffix(), !c.cfg.Milliseconds)
 	if err != nil {
 		return fatal{err}
 	}
@@ -109,7 +117,7 @@ func (c *conn) dial(ctx context.Context, url string) error {
 		OnPongReceived: func(_ context.Context, payload []byte) { c.pong(payload) },
 	})
 	if err != nil {
-		err = fmt.Errorf("connect to %s: %w", c.cfg.WS, err)
+		err = fmt.Errorf("connect to %s: %w", c.url, err)
 		// What the server says of the request itself will not change.
 		if resp != nil && (resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusUpgradeRequired) {
 			return fatal{err}
@@ -132,6 +140,7 @@ func (c *conn) read() error {
 			return fmt.Errorf("read: %w", err)
 		}
 		received := schema.FromStd(time.Now())
+		c.source.counts.frame(len(c.buf), received)
 		if typ != websocket.MessageText {
 			err = c.refuse(received, fmt.Errorf("%w: a binary message of %d bytes", ErrFrame, len(c.buf)))
 		} else {
@@ -173,9 +182,12 @@ func (c *conn) frame(received schema.Time) error {
 		if !ours || (ev.Kind == AggTrade) != c.cfg.Aggregates {
 			return c.refuse(received, fmt.Errorf("%w: an event of a stream that was not asked for", ErrFrame))
 		}
+		c.handing.Store(true)
 		if err := c.out.Trade(ev.Symbol, &ev.Trade, received); err != nil {
 			return fatal{fmt.Errorf("hand over: %w", err)}
 		}
+		c.handing.Store(false)
+		c.source.counts.lag(ev.EventTime, received)
 		if ev.EventTime > c.newest {
 			c.newest = ev.EventTime
 			c.promise(c.newest)
@@ -184,6 +196,7 @@ func (c *conn) frame(received schema.Time) error {
 		if h := c.cfg.Hooks.Shutdown; h != nil {
 			h()
 		}
+		c.source.Renew("the server closes")
 	case Answer:
 		c.answered()
 	case Refusal:
@@ -215,10 +228,8 @@ func (c *conn) answered() {
 
 // promise raises the progress to s less the margin, once all streams stand.
 func (c *conn) promise(s schema.Time) {
-	w := s - schema.Time(c.cfg.Margin.Microseconds())
-	if c.live && w > c.w {
-		c.w = w
-		c.out.Progress(w)
+	if c.live {
+		c.source.progressed(c, s-schema.Time(c.cfg.Margin.Microseconds()))
 	}
 }
 
@@ -233,10 +244,10 @@ func (c *conn) pong(payload []byte) {
 	if !c.live {
 		c.live = true
 		c.session.Live = p.s
-		if h := c.cfg.Hooks.Live; h != nil {
-			h(c.session)
-		}
 		c.promise(c.newest)
+		c.promise(p.s)
+		c.source.stood(c)
+		return
 	}
 	c.promise(p.s)
 }
@@ -274,6 +285,9 @@ func (c *conn) keep(ctx context.Context, frames [][]byte) error {
 		pctx, cancel := context.WithTimeout(ctx, c.cfg.PongTimeout)
 		err := c.ws.Ping(pctx)
 		cancel()
+		if err != nil && ctx.Err() == nil && c.handing.Load() && errors.Is(err, context.DeadlineExceeded) {
+			continue // the reader is held up by Out, not by the server
+		}
 		if err != nil {
 			return alive(ctx, fmt.Errorf("ping: %w", err))
 		}

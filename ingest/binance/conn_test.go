@@ -283,7 +283,7 @@ func TestSourceComesBack(t *testing.T) {
 	})
 	out := newNotes()
 	ended, stop := run(t, Config{WS: url, Symbols: manySymbols(201), ReadLimit: 2048, MinPause: time.Millisecond, MaxPause: 8 * time.Millisecond, PongTimeout: 300 * time.Millisecond,
-		Hooks: Hooks{Disconnected: func(err error, p time.Duration) { pauses = append(pauses, p); lost <- err }}}, out)
+		Hooks: Hooks{Failed: func(err error, p time.Duration) { pauses = append(pauses, p); lost <- err }}}, out)
 	if got := out.until(t, 1); got[0] != "trade S7 9" {
 		t.Errorf("got %q", got)
 	}
@@ -314,7 +314,7 @@ func TestMissingPongEndsTheConnection(t *testing.T) {
 	})
 	lost := make(chan error, 10)
 	ended, stop := run(t, Config{WS: url, Symbols: []string{"AB"}, PongTimeout: 50 * time.Millisecond, MinPause: time.Millisecond,
-		Hooks: Hooks{Disconnected: func(err error, _ time.Duration) { lost <- err }}}, newNotes())
+		Hooks: Hooks{Failed: func(err error, _ time.Duration) { lost <- err }}}, newNotes())
 	select {
 	case err := <-lost:
 		if !strings.Contains(err.Error(), "ping") {
