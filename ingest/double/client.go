@@ -3,9 +3,11 @@ package double
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -37,6 +39,9 @@ type client struct {
 	next     int
 
 	kick chan kick // to the writer: close with a word
+
+	tally *tally
+	why   atomic.Pointer[string] // the first reason to end it; the client's if none
 }
 
 type kick struct {
@@ -45,7 +50,13 @@ type kick struct {
 }
 
 // drop cuts the connection without a word.
-func (c *client) drop() { c.conn.Close() }
+func (c *client) drop(why string) {
+	c.because(why)
+	c.conn.Close()
+}
+
+// because keeps the first reason for which the connection ends.
+func (c *client) because(why string) { c.why.CompareAndSwap(nil, &why) }
 
 // serveStream serves /ws, /ws/NAME and /stream?streams=NAMES.
 func (d *Double) serveStream(ctx context.Context, w http.ResponseWriter, r *http.Request) {
@@ -60,17 +71,24 @@ func (d *Double) serveStream(ctx context.Context, w http.ResponseWriter, r *http
 			names = append(names, n)
 		}
 	}
+	if !d.meter.attempt(addressOf(r), time.Now()) {
+		d.tally.refused.Add(1)
+		http.Error(w, "Too many connections", http.StatusTooManyRequests)
+		return
+	}
 	for _, n := range names {
 		if !validStream(n) {
+			d.tally.refused.Add(1)
 			http.Error(w, "Invalid request: invalid stream", http.StatusBadRequest)
 			return
 		}
 	}
 	if len(names) > maxStreams {
+		d.tally.refused.Add(1)
 		http.Error(w, "Too many subscriptions", http.StatusBadRequest)
 		return
 	}
-	c := &client{queue: newQueue(), hub: d.hub, kick: make(chan kick, 1), flat: d.cfg.FlatErrors}
+	c := &client{queue: newQueue(), hub: d.hub, kick: make(chan kick, 1), flat: d.cfg.FlatErrors, tally: d.tally}
 	c.combined.Store(combined)
 	c.micros = isMicros(r.URL.Query())
 	h := &corkable{ResponseWriter: w, timeout: d.cfg.WriteTimeout}
@@ -91,6 +109,8 @@ func (d *Double) serveStream(ctx context.Context, w http.ResponseWriter, r *http
 	d.mu.Lock()
 	delete(d.clients, c)
 	d.mu.Unlock()
+	c.because(byClient)
+	d.tally.closed(*c.why.Load())
 }
 
 func isMicros(q url.Values) bool { return strings.EqualFold(q.Get("timeUnit"), "MICROSECOND") }
@@ -98,14 +118,15 @@ func isMicros(q url.Values) bool { return strings.EqualFold(q.Get("timeUnit"), "
 // serve runs the client until its connection ends.
 func (c *client) serve(ctx context.Context, cfg Config, names []string) {
 	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(ctx, c.drop)
+	stop := context.AfterFunc(ctx, func() { c.drop(byTheDouble) })
 	ended := make(chan struct{}, 2)
-	go func() { c.write(ctx); c.drop(); ended <- struct{}{} }()
-	go func() { c.ping(ctx, cfg.PingEvery, cfg.PongTimeout); c.drop(); ended <- struct{}{} }()
+	go func() { c.drop(c.write(ctx)); ended <- struct{}{} }()
+	go func() { c.drop(c.ping(ctx, cfg.PingEvery, cfg.PongTimeout)); ended <- struct{}{} }()
 	for _, n := range names {
 		c.add(n)
 	}
 	c.read()
+	c.because(byClient)
 	for _, n := range c.streams {
 		c.hub.unsubscribe(c, n)
 	}
@@ -130,6 +151,7 @@ func (c *client) add(name string) {
 	if !c.subscribed(name) {
 		c.streams = append(c.streams, name)
 		c.hub.subscribe(c, name)
+		raise(&c.tally.streams, int64(len(c.streams)))
 	}
 }
 
@@ -152,6 +174,7 @@ func (c *client) read() {
 		}
 		c.count()
 		if len(msg) >= maxControl {
+			c.because(bySize)
 			c.close(illegalStatus, "illegal request")
 			continue
 		}
@@ -165,7 +188,19 @@ func (c *client) count() {
 	oldest := c.arrivals[c.next]
 	c.arrivals[c.next] = now
 	c.next = (c.next + 1) % maxMessages
-	if !oldest.IsZero() && now.Sub(oldest) < time.Second {
+	n := int64(0)
+	for _, t := range c.arrivals {
+		if !t.IsZero() && now.Sub(t) < time.Second {
+			n++
+		}
+	}
+	over := !oldest.IsZero() && now.Sub(oldest) < time.Second
+	if over {
+		n++
+	}
+	raise(&c.tally.messages, n)
+	if over {
+		c.because(byRate)
 		c.close(websocket.StatusPolicyViolation, "Too many requests")
 	}
 }
@@ -185,16 +220,17 @@ func (c *client) close(code websocket.StatusCode, reason string) {
 	}
 }
 
-// write sends what is queued, as much as there is in one go.
-func (c *client) write(ctx context.Context) {
+// write sends what is queued, as much as there is in one go, and tells why it
+// ended.
+func (c *client) write(ctx context.Context) string {
 	var buf []byte
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return byTheDouble
 		case k := <-c.kick:
 			_ = c.ws.Close(k.code, k.reason) // the client may have left
-			return
+			return byTheDouble
 		case <-c.queue.wake:
 		}
 		for {
@@ -203,7 +239,10 @@ func (c *client) write(ctx context.Context) {
 				break
 			}
 			if err := c.send(buf); err != nil {
-				return
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					return bySlowness
+				}
+				return byClient
 			}
 		}
 	}
@@ -230,21 +269,23 @@ func (c *client) send(buf []byte) error {
 	return nil
 }
 
-// ping pings the client, which has a time to answer.
-func (c *client) ping(ctx context.Context, every, timeout time.Duration) {
+// ping pings the client, which has a time to answer, and tells why it ended.
+func (c *client) ping(ctx context.Context, every, timeout time.Duration) string {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return
+			return byTheDouble
 		}
 		pctx, cancel := context.WithTimeout(ctx, timeout)
 		err := c.ws.Ping(pctx)
 		cancel()
-		if err != nil {
-			return
+		if errors.Is(err, context.DeadlineExceeded) {
+			return byNoPong
+		} else if err != nil {
+			return byClient
 		}
 	}
 }

@@ -28,6 +28,16 @@ type Config struct {
 	WriteTimeout time.Duration
 	// PingEvery and PongTimeout are Binance's: 20 s and a minute.
 	PingEvery, PongTimeout time.Duration
+	// Limits are what an address may ask for.
+	Limits Limits
+	// Retention is how far back in market time historicalTrades and aggTrades
+	// reach; for ever, if 0. An id older than that skips forward to the oldest
+	// that is kept, as at the real one.
+	Retention schema.Time
+	// VoidAggs puts a void aggregate (p and q 0, f and l −1) behind every so
+	// many real ones that REST gives; none, if 0. It takes up an id of its own,
+	// which the stream leaves out.
+	VoidAggs int64
 	// FlatErrors answers bad control messages as Binance's documents have it,
 	// not nested under "error" as seen on the wire.
 	FlatErrors bool
@@ -58,6 +68,7 @@ func (c *Config) EnsureDefaults() {
 	if c.WriteTimeout == 0 {
 		c.WriteTimeout = 10 * time.Second
 	}
+	c.Limits.ensureDefaults()
 	if c.PingEvery == 0 {
 		c.PingEvery = 20 * time.Second
 	}
@@ -78,6 +89,10 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("double: %d symbols are not within 1 and 5000", c.Synthetic.Symbols)
 	case c.Synthetic.Rate < 0.001 || c.Synthetic.Rate > 1e6:
 		return fmt.Errorf("double: %v trades a second are not within 0.001 and a million", c.Synthetic.Rate)
+	case c.Limits.Weight < 1 || c.Limits.Warnings < 0 || c.Limits.Connections < 1 || c.Limits.Ban < 0 || c.Limits.Ban > longestBan:
+		return errors.New("double: a limit is not above 0, or a ban longer than three days")
+	case c.Retention < 0 || c.VoidAggs < 0:
+		return errors.New("double: retention or the distance of void aggregates is negative")
 	case c.WriteTimeout < 0 || c.PingEvery <= 0 || c.PongTimeout <= 0:
 		return errors.New("double: a timeout is negative")
 	}

@@ -41,6 +41,8 @@ type Double struct {
 	cfg    Config
 	market market
 	hub    *hub
+	meter  *meter
+	tally  *tally
 	done   chan struct{}
 
 	mu       sync.Mutex // guards what is below
@@ -67,7 +69,7 @@ func New(cfg Config) (*Double, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	d := &Double{cfg: cfg, done: make(chan struct{}), sent: make(map[string]Sent), clients: make(map[*client]struct{})}
+	d := &Double{cfg: cfg, meter: newMeter(cfg.Limits), tally: newTally(), done: make(chan struct{}), sent: make(map[string]Sent), clients: make(map[*client]struct{})}
 	if len(cfg.Files) > 0 {
 		m, err := loadRecorded(cfg.Files)
 		if err != nil {
@@ -155,7 +157,7 @@ func (d *Double) Cut() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for c := range d.clients {
-		c.drop()
+		c.drop(byTheDouble)
 	}
 }
 
@@ -222,6 +224,9 @@ func (d *Double) Run(ctx context.Context) error {
 
 // emit counts an event and gives it to its subscribers.
 func (d *Double) emit(e *event) {
+	if e.aggregate {
+		e.aggID = aggIDOf(e.aggID, d.cfg.VoidAggs)
+	}
 	heard := d.hub.emit(e)
 	if e.aggregate {
 		return

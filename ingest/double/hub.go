@@ -128,7 +128,7 @@ func (h *hub) emit(e *event) (heard bool) {
 		}
 		for _, c := range *clients {
 			if !c.queue.add(h.form(e, c), h.patient) {
-				c.drop()
+				c.drop(bySlowness)
 			}
 		}
 		return true

@@ -204,3 +204,20 @@ func (t coinTape) read(from int64, n int) []schema.Trade {
 	}
 	return rows
 }
+
+// sample gives n orders, or fewer, spread evenly over a span of time: the same
+// whenever the same span is asked for.
+func (t coinTape) sample(from, to schema.Time, n int) []schema.Trade {
+	first := t.coin.before(int64((max(from, origin)-origin)/schema.Second), true)
+	last := t.coin.before(int64((max(min(to, t.until), origin)-origin)/schema.Second), true)
+	rows := make([]schema.Trade, 0, n)
+	for k := range int64(n) {
+		id := first + (last-first)*k/int64(n)
+		if id >= last {
+			break
+		}
+		second := t.coin.secondOf(id, true)
+		rows = append(rows, t.coin.order(second, id-t.coin.before(second, true)))
+	}
+	return rows
+}
