@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"millrace/ingest/double"
+	"millrace/schema"
 )
 
 func (a *app) doubleCommand() command {
@@ -17,9 +18,10 @@ func (a *app) doubleCommand() command {
 			"recorded frames at their own pace, faster or flat out, or a made-up market that is a function of its seed and the time. " +
 			"A recording begins when each of its symbols has a subscriber. What collects from Binance collects from it, by --binance-ws and --binance-rest.",
 		example: "millrace double --seed 7 --market-symbols 50 --rate 1000\n" +
+			"millrace double --market-start 2026-05-01 --market-until 2026-05-02 --pace 60\n" +
 			"millrace double --from frames.gz --speed 10 --listen 127.0.0.1:9443 --until-done\n" +
 			"millrace ingest --binance-ws ws://127.0.0.1:9443 --binance-rest http://127.0.0.1:9443 --symbols BTCUSDT",
-		groups: []string{gMarket, gDev, gRun},
+		groups: []string{gMarket, gDouble, gDev, gRun},
 		leave: append([]string{"data", "http"}, names(func(r *setting) bool {
 			return r.group == gDev && r.name != "until-done"
 		})...),
@@ -42,7 +44,11 @@ func runDouble(ctx context.Context, s *settings, log *slog.Logger) error {
 	g.Go(func() error {
 		select {
 		case <-d.Done():
-			log.Info("the recording is at its end")
+			if len(s.Market.From) > 0 {
+				log.Info("the recording is at its end")
+			} else {
+				log.Info("the market is at its end", "until", s.Double.Until)
+			}
 			if s.Dev.UntilDone {
 				stop()
 			}
@@ -58,18 +64,44 @@ func runDouble(ctx context.Context, s *settings, log *slog.Logger) error {
 
 // openDouble reads what is to be replayed and takes the port.
 func openDouble(s *settings, addr string) (*double.Double, error) {
-	if s.Dev.UntilDone && len(s.Market.From) == 0 {
-		return nil, usagef("--until-done: a made-up market has no end; name recordings by --from")
+	if s.Dev.UntilDone && len(s.Market.From) == 0 && s.Double.Until == 0 {
+		return nil, usagef("--until-done: a made-up market has no end; name recordings by --from, or give it one by --market-until")
+	}
+	if len(s.Market.From) > 0 && (s.Double.Start != 0 || s.Double.Until != 0 || s.given("pace")) {
+		return nil, usagef("--market-start, --market-until and --pace are of the made-up market, not of recordings")
 	}
 	if err := readable(s.Market.From...); err != nil {
 		return nil, usagef("--from: %w", err)
 	}
 	d, err := double.New(double.Config{
 		Addr: addr, Files: s.Market.From, Speed: s.Market.Speed,
-		Synthetic: double.Synthetic{Seed: s.Market.Seed, Symbols: s.Market.Symbols, Rate: s.Market.Rate},
+		Synthetic: double.Synthetic{
+			Seed: s.Market.Seed, Symbols: s.Market.Symbols, Rate: s.Market.Rate,
+			Start: s.Double.Start, Until: s.Double.Until, Pace: s.Double.Pace,
+		},
 	})
 	if err != nil {
 		return nil, err
 	}
 	return d, d.Listen()
+}
+
+// optionalMoment is a moment that need not be given.
+func optionalMoment(p *schema.Time) field {
+	f := moment(p)
+	text, set := f.text, f.set
+	f.text = func() string {
+		if *p == 0 {
+			return ""
+		}
+		return text()
+	}
+	f.set = func(texts []string) error {
+		if texts[len(texts)-1] == "" {
+			*p = 0
+			return nil
+		}
+		return set(texts)
+	}
+	return f
 }

@@ -81,11 +81,23 @@ func TestDoubleWithWrongInput(t *testing.T) {
 	}{
 		{"no file", []string{"--from", filepath.Join(dir, "none")}, exitUsage, "millrace double: --from: open "},
 		{"no recording", []string{"--from", filepath.Join(dir, "text")}, exitFailure, "line 1"},
+		{"no past", []string{"--pace", "2"}, exitFailure, "only a market with a start in the past can have a pace"},
+		{"paced recording", []string{"--from", filepath.Join(dir, "text"), "--pace", "2"}, exitUsage, "not of recordings"},
+		{"end before start", []string{"--market-start", "2025-05-01", "--market-until", "2025-04-01"}, exitFailure, "is not behind its start"},
 		{"no end", []string{"--until-done"}, exitUsage, "a made-up market has no end"},
 	} {
 		code, _, errs := runTest(t, nil, append([]string{"double", "--listen", "127.0.0.1:0"}, c.args...)...)
 		if code != c.code || !strings.Contains(errs, c.want) || strings.Count(errs, "\n") != 1 {
 			t.Errorf("%s: exit code %d, want %d with %q:\n%s", c.name, code, c.code, c.want, errs)
 		}
+	}
+}
+
+// A made-up market in the past ends the command with its own end.
+func TestDoubleOfAPastMarketEnds(t *testing.T) {
+	code, _, errs := runTest(t, nil, "double", "--market-start", "2025-05-01", "--market-until", "2025-05-01T00:01:00Z", "--pace", "300",
+		"--until-done", "--listen", "127.0.0.1:0")
+	if code != exitOK || !strings.Contains(errs, "the market is at its end") {
+		t.Errorf("exit code %d\n%s", code, errs)
 	}
 }

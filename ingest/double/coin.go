@@ -18,7 +18,7 @@ const origin = schema.Time(1704067200) * schema.Second // 2024-01-01
 const cycle = 1024
 
 // coin is one symbol of the synthetic market. All of it is fixed by newCoin;
-// every method is pure.
+// every method is pure. Its seconds are those of its own clock: see hours.
 //
 //	second ──▶ orders (each a price, a time, a side) ──▶ fills (trades)
 //
@@ -31,6 +31,7 @@ type coin struct {
 	qtyScale   uint8
 	orders     [cycle + 1]int64 // before each second of the cycle
 	fills      [cycle + 1]int64
+	hours      hours // when it has market data
 }
 
 // The random numbers of a coin, kept apart by what they are for.
@@ -61,7 +62,7 @@ func (c *coin) random(what, a, b uint64) uint64 { return mix(c.seed^what<<56, a,
 
 // newCoin lays a symbol out. rate is its trades per million seconds.
 func newCoin(symbol string, seed uint64, rate int64) *coin {
-	c := &coin{symbol: symbol, seed: seed}
+	c := &coin{symbol: symbol, seed: seed, hours: newHours()}
 	for i := range len(symbol) {
 		c.seed = mix(c.seed, uint64(symbol[i]), uint64(i))
 	}
@@ -172,7 +173,7 @@ func (c *coin) bare(second, i int64) schema.Trade {
 	n := c.orders[k+1] - c.orders[k]
 	at := origin + schema.Time(second)*schema.Second + schema.Time((i*1e6+int64(c.random(forTime, uint64(second), uint64(i))%1e6))/n)
 	return schema.Trade{
-		Time:       at,
+		Time:       c.hours.toMarket(at),
 		Price:      c.price(at, c.random(forPrice, uint64(second), uint64(i))),
 		BuyerMaker: c.random(forSide, uint64(second), uint64(i))%2 == 0,
 	}

@@ -18,6 +18,8 @@ type market interface {
 	symbols() []string
 	// now is the exchange's time: no event with an earlier E is still to come.
 	now() schema.Time
+	// hours gives a symbol's statuses; nil if it is always TRADING.
+	hours(symbol string) *hours
 	// tape gives a symbol's trades, or its aggregates; nil for no symbol.
 	tape(symbol string, aggregates bool) tape
 	// run makes events, from the one goroutine that calls it, until the market
@@ -84,6 +86,12 @@ func New(cfg Config) (*Double, error) {
 		m := newSynthetic(cfg.Synthetic, cfg.Now)
 		d.market = m
 		d.hub = newHub(m.symbols())
+		for _, s := range cfg.WaitFor {
+			if m.coins[s] == nil {
+				return nil, fmt.Errorf("double: symbol %s is not in the market", s)
+			}
+		}
+		m.hub, m.wait = d.hub, cfg.WaitFor
 	}
 	d.hub.patient = len(cfg.Files) > 0 && cfg.Speed == 0
 	return d, nil
@@ -123,9 +131,9 @@ func (d *Double) URLs() (ws, rest string) {
 // Symbols gives the market's symbols.
 func (d *Double) Symbols() []string { return d.market.symbols() }
 
-// Done is closed once a replay has come to its end and every frame has been
-// written to every subscriber that is still there. A synthetic market has no
-// end. The double goes on serving until Run's context ends.
+// Done is closed once a replay, or a synthetic market with an end, has come to
+// it and every frame has been written to every subscriber that is still there.
+// The double goes on serving until Run's context ends.
 func (d *Double) Done() <-chan struct{} { return d.done }
 
 // Sent tells what has been sent, by symbol.

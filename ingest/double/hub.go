@@ -1,6 +1,7 @@
 package double
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -111,6 +112,20 @@ func (h *hub) heard(symbol string) bool {
 	}
 	t, a := l.trades.Load(), l.aggregates.Load()
 	return t != nil && len(*t) > 0 || a != nil && len(*a) > 0
+}
+
+// await waits until each of the symbols has a subscriber.
+func (h *hub) await(ctx context.Context, symbols []string) error {
+	for _, s := range symbols {
+		for !h.heard(s) {
+			select {
+			case <-h.changed:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
 }
 
 // emit queues an event for its subscribers. Only the market's goroutine calls

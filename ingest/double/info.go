@@ -1,7 +1,6 @@
 package double
 
 import (
-	"encoding/json"
 	"strings"
 )
 
@@ -12,39 +11,51 @@ func (d *Double) serveTime(c *call) {
 }
 
 func (d *Double) serveInfo(c *call) {
-	wanted := d.market.symbols()
-	if one := c.query.Get("symbol"); one != "" {
-		wanted = []string{one}
-	} else if list := c.query.Get("symbols"); list != "" {
-		wanted = nil // the market's own list is not to be written into
-		if json.Unmarshal([]byte(list), &wanted) != nil {
-			c.fail(-1100, "Illegal characters found in parameter 'symbols'; legal range is an array.")
-			return
-		}
+	wanted, _ := d.wanted(c)
+	if c.failed {
+		return
 	}
+	all := c.query.Get("symbol") == "" && c.query.Get("symbols") == ""
 	c.text(`{"timezone":"UTC","serverTime":`)
 	c.appendTime(d.market.now())
 	c.text(`,"rateLimits":[{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":`)
 	c.integer(d.cfg.Limits.Weight)
 	c.text(`},{"rateLimitType":"RAW_REQUESTS","interval":"MINUTE","intervalNum":5,"limit":300000}],"exchangeFilters":[],"symbols":[`)
-	for i, s := range wanted {
-		if d.market.tape(s, false) == nil {
+	written := 0
+	for _, s := range wanted {
+		status := d.status(s)
+		if status == "" {
+			if all {
+				continue
+			}
 			c.fail(-1121, "Invalid symbol.")
 			return
 		}
-		if i > 0 {
+		if written > 0 {
 			c.text(",")
 		}
+		written++
 		base, quote := assets(s)
 		c.text(`{"symbol":"`)
 		c.body = appendText(c.body, s)
-		c.text(`","status":"TRADING","baseAsset":"`)
+		c.text(`","status":"` + status + `","baseAsset":"`)
 		c.body = appendText(c.body, base)
 		c.text(`","baseAssetPrecision":8,"quoteAsset":"`)
 		c.body = appendText(c.body, quote)
 		c.text(`","quotePrecision":8,"quoteAssetPrecision":8,"isSpotTradingAllowed":true,"filters":[],"permissions":[],"permissionSets":[["SPOT"]]}`)
 	}
 	c.text(`]}`)
+}
+
+// status gives a symbol's status of the moment, "" where it is not listed.
+func (d *Double) status(symbol string) string {
+	if d.market.tape(symbol, false) == nil {
+		return ""
+	}
+	if h := d.market.hours(symbol); h != nil {
+		return h.status(d.market.now())
+	}
+	return trading
 }
 
 // assets cuts a symbol into base and quote.

@@ -148,18 +148,14 @@ func (m *recorded) pace(cfg *Config, h *hub) error {
 
 func (m *recorded) symbols() []string { return m.names }
 
+func (m *recorded) hours(string) *hours { return nil }
+
 func (m *recorded) now() schema.Time { return schema.Time(m.time.Load()) }
 
 // run replays.
 func (m *recorded) run(ctx context.Context, emit func(*event)) error {
-	for _, s := range m.wait {
-		for !m.hub.heard(s) {
-			select {
-			case <-m.hub.changed:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
+	if err := m.hub.await(ctx, m.wait); err != nil {
+		return err
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()

@@ -153,11 +153,19 @@ func (d *Double) tape(c *call, aggregates bool) tape {
 	if c.failed {
 		return nil
 	}
-	t := d.market.tape(symbol, aggregates)
+	t := d.listed(symbol, aggregates)
 	if t == nil {
 		c.fail(-1121, "Invalid symbol.")
 	}
 	return t
+}
+
+// listed gives a symbol's tape, nil where it is not listed at the moment.
+func (d *Double) listed(symbol string, aggregates bool) tape {
+	if d.status(symbol) == "" {
+		return nil
+	}
+	return d.market.tape(symbol, aggregates)
 }
 
 func (d *Double) serveTrades(c *call) {

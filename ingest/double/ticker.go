@@ -47,7 +47,12 @@ func (d *Double) wanted(c *call) (list []string, one bool) {
 		}
 		return list, false
 	}
-	return d.market.symbols(), false
+	for _, s := range d.market.symbols() {
+		if d.status(s) != "" {
+			list = append(list, s)
+		}
+	}
+	return list, false
 }
 
 func (d *Double) servePrice(c *call) {
@@ -60,7 +65,7 @@ func (d *Double) servePrice(c *call) {
 	}
 	written := 0
 	for _, s := range wanted {
-		t := d.market.tape(s, false)
+		t := d.listed(s, false)
 		if t == nil {
 			c.fail(-1121, "Invalid symbol.")
 			return
@@ -131,7 +136,7 @@ func (d *Double) serveDay(c *call) {
 		c.text("[")
 	}
 	for i, s := range wanted {
-		t := d.market.tape(s, false)
+		t := d.listed(s, false)
 		if t == nil {
 			c.fail(-1121, "Invalid symbol.")
 			return
