@@ -16,9 +16,10 @@ func (a *app) doubleCommand() command {
 		short: "serve recorded or made-up trades as Binance would",
 		long: "Serves Binance's market data protocol, websocket and REST, without Binance: " +
 			"recorded frames at their own pace, faster or flat out, or a made-up market that is a function of its seed and the time. " +
+			"A scenario says what goes wrong with connections, streams and answers, and when. " +
 			"A recording begins when each of its symbols has a subscriber. What collects from Binance collects from it, by --binance-ws and --binance-rest.",
 		example: "millrace double --seed 7 --market-symbols 50 --rate 1000\n" +
-			"millrace double --market-start 2026-05-01 --market-until 2026-05-02 --pace 60\n" +
+			"millrace double --market-start 2026-05-01 --market-until 2026-05-02 --pace 60 --scenario hardday.yaml\n" +
 			"millrace double --from frames.gz --speed 10 --listen 127.0.0.1:9443 --until-done\n" +
 			"millrace ingest --binance-ws ws://127.0.0.1:9443 --binance-rest http://127.0.0.1:9443 --symbols BTCUSDT",
 		groups: []string{gMarket, gDouble, gDev, gRun},
@@ -73,7 +74,15 @@ func openDouble(s *settings, addr string) (*double.Double, error) {
 	if err := readable(s.Market.From...); err != nil {
 		return nil, usagef("--from: %w", err)
 	}
+	var faults double.Scenario
+	if path := s.Double.Scenario; path != "" {
+		var err error
+		if faults, err = double.LoadScenario(path); err != nil {
+			return nil, usagef("--scenario: %w", err)
+		}
+	}
 	d, err := double.New(double.Config{
+		Faults: faults,
 		Addr: addr, Files: s.Market.From, Speed: s.Market.Speed,
 		Synthetic: double.Synthetic{
 			Seed: s.Market.Seed, Symbols: s.Market.Symbols, Rate: s.Market.Rate,

@@ -73,6 +73,7 @@ func TestDoubleStoppedBeforeItsEnd(t *testing.T) {
 func TestDoubleWithWrongInput(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "text"), "hello\n")
+	write(t, filepath.Join(dir, "wrong.yaml"), "seed: 1\nfaults:\n  - kind: cat\n")
 	for _, c := range []struct {
 		name string
 		args []string
@@ -81,6 +82,8 @@ func TestDoubleWithWrongInput(t *testing.T) {
 	}{
 		{"no file", []string{"--from", filepath.Join(dir, "none")}, exitUsage, "millrace double: --from: open "},
 		{"no recording", []string{"--from", filepath.Join(dir, "text")}, exitFailure, "line 1"},
+		{"no scenario", []string{"--scenario", filepath.Join(dir, "none")}, exitUsage, "--scenario: "},
+		{"wrong scenario", []string{"--scenario", filepath.Join(dir, "wrong.yaml")}, exitUsage, `wrong.yaml:3: unknown kind "cat"`},
 		{"no past", []string{"--pace", "2"}, exitFailure, "only a market with a start in the past can have a pace"},
 		{"paced recording", []string{"--from", filepath.Join(dir, "text"), "--pace", "2"}, exitUsage, "not of recordings"},
 		{"end before start", []string{"--market-start", "2025-05-01", "--market-until", "2025-04-01"}, exitFailure, "is not behind its start"},

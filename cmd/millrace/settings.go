@@ -121,6 +121,7 @@ type marketSettings struct {
 type doubleSettings struct {
 	Start, Until schema.Time // 0: none
 	Pace         float64
+	Scenario     string
 }
 
 type devSettings struct {

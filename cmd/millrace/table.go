@@ -190,6 +190,8 @@ var table = rows(
 			field: func(s *settings) field { return number(&s.Double.Pace, 0.001, 1e5) }},
 		{name: "market-until", group: gDouble, help: "market time at which it ends; REST goes on",
 			field: func(s *settings) field { return optionalMoment(&s.Double.Until) }},
+		{name: "scenario", group: gDouble, help: "what goes wrong, and when: YAML, such as ingest/double/testdata/hardday.yaml",
+			field: func(s *settings) field { return text(&s.Double.Scenario, "FILE", anyText) }},
 
 		{name: "kafka-port", group: gDev, def: "9092", help: "port of the embedded Kafka on 127.0.0.1; 0 takes a free one",
 			field: func(s *settings) field { return whole(&s.Dev.KafkaPort, 0, math.MaxUint16) }},

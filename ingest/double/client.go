@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"millrace/schema"
 )
 
 // Binance's bounds of what a client sends.
@@ -40,8 +42,10 @@ type client struct {
 
 	kick chan kick // to the writer: close with a word
 
-	tally *tally
-	why   atomic.Pointer[string] // the first reason to end it; the client's if none
+	serial uint64 // the n-th of the double
+	opened time.Time
+	tally  *tally
+	why    atomic.Pointer[string] // the first reason to end it; the client's if none
 }
 
 type kick struct {
@@ -70,6 +74,10 @@ func (d *Double) serveStream(ctx context.Context, w http.ResponseWriter, r *http
 		if n != "" {
 			names = append(names, n)
 		}
+	}
+	if d.faults != nil && d.faults.refuses(d.attempts.Add(1)) {
+		_ = d.meter.attempt(addressOf(r), time.Now()) // it counts all the same
+		panic(http.ErrAbortHandler)
 	}
 	if !d.meter.attempt(addressOf(r), time.Now()) {
 		d.tally.refused.Add(1)
@@ -102,7 +110,10 @@ func (d *Double) serveStream(ctx context.Context, w http.ResponseWriter, r *http
 	}
 	c.ws, c.conn = ws, h.conn
 	ws.SetReadLimit(1 << 20) // what is over maxControl is answered, not cut
+	c.opened = time.Now()
 	d.mu.Lock()
+	d.serial++
+	c.serial = d.serial
 	d.clients[c] = struct{}{}
 	d.mu.Unlock()
 	c.serve(ctx, d.cfg, names)
@@ -178,7 +189,7 @@ func (c *client) read() {
 			c.close(illegalStatus, "illegal request")
 			continue
 		}
-		c.queue.add(c.control(msg), true)
+		c.queue.add(c.control(msg), false, true)
 	}
 }
 
@@ -211,6 +222,23 @@ func (c *client) pinged(ctx context.Context) bool {
 	c.count()
 	c.queue.flushed(ctx)
 	return true
+}
+
+// shutdown is the word that the server will be gone soon.
+func (c *client) shutdown(at schema.Time) []byte {
+	data := append(appendTime([]byte(`{"e":"serverShutdown","E":`), at, c.micros), '}')
+	if c.combined.Load() {
+		return append(append([]byte(`{"stream":"!serverShutdown","data":`), data...), '}')
+	}
+	return data
+}
+
+// closeAfter closes the connection, as announced.
+func (c *client) closeAfter(lead time.Duration) {
+	time.AfterFunc(lead, func() {
+		c.because(faultShutdown)
+		c.close(websocket.StatusGoingAway, "server shutdown")
+	})
 }
 
 func (c *client) close(code websocket.StatusCode, reason string) {
@@ -253,10 +281,14 @@ func (c *client) send(buf []byte) error {
 	c.conn.cork()
 	n := int64(0)
 	for len(buf) > 0 {
-		l := 4 + int(binary.LittleEndian.Uint32(buf))
+		lead, kind := binary.LittleEndian.Uint32(buf), websocket.MessageText
+		if lead&binaryFrame != 0 {
+			kind = websocket.MessageBinary
+		}
+		l := 4 + int(lead&^binaryFrame)
 		// No context: one that can be cancelled costs an allocation a frame,
 		// and the deadline of each write bounds it.
-		if err := c.ws.Write(context.Background(), websocket.MessageText, buf[4:l]); err != nil {
+		if err := c.ws.Write(context.Background(), kind, buf[4:l]); err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
 		buf = buf[l:]
@@ -279,12 +311,17 @@ func (c *client) ping(ctx context.Context, every, timeout time.Duration) string 
 		case <-ctx.Done():
 			return byTheDouble
 		}
+		if c.conn.muted() {
+			continue
+		}
 		pctx, cancel := context.WithTimeout(ctx, timeout)
 		err := c.ws.Ping(pctx)
 		cancel()
-		if errors.Is(err, context.DeadlineExceeded) {
+		switch {
+		case err == nil || c.conn.muted():
+		case errors.Is(err, context.DeadlineExceeded):
 			return byNoPong
-		} else if err != nil {
+		default:
 			return byClient
 		}
 	}

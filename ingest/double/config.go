@@ -39,6 +39,8 @@ type Config struct {
 	// many real ones that REST gives; none, if 0. It takes up an id of its own,
 	// which the stream leaves out.
 	VoidAggs int64
+	// Faults are what goes wrong, and when.
+	Faults Scenario
 	// FlatErrors answers bad control messages as Binance's documents have it,
 	// not nested under "error" as seen on the wire.
 	FlatErrors bool
@@ -116,6 +118,9 @@ func (c *Config) Validate() error {
 		return errors.New("double: retention or the distance of void aggregates is negative")
 	case c.WriteTimeout < 0 || c.PingEvery <= 0 || c.PongTimeout <= 0:
 		return errors.New("double: a timeout is negative")
+	}
+	if err := c.Faults.Validate(); err != nil {
+		return fmt.Errorf("double: %w", err)
 	}
 	return nil
 }

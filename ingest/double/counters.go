@@ -78,3 +78,9 @@ func (d *Double) Counters() Counters {
 	c.Closes, c.Faults = maps.Clone(t.closes), maps.Clone(t.faults)
 	return c
 }
+
+func (t *tally) fault(kind string) {
+	t.mu.Lock()
+	t.faults[kind]++
+	t.mu.Unlock()
+}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"millrace/schema"
@@ -40,17 +41,21 @@ type tape interface {
 
 // Double is the server.
 type Double struct {
-	cfg    Config
-	market market
-	hub    *hub
-	meter  *meter
-	tally  *tally
-	done   chan struct{}
+	cfg      Config
+	market   market
+	hub      *hub
+	meter    *meter
+	tally    *tally
+	faults   *faults       // nil where there are none
+	wait     []string      // symbols that must have a subscriber before it begins
+	attempts atomic.Uint64 // to connect, while there are faults
+	done     chan struct{}
 
 	mu       sync.Mutex // guards what is below
 	listener net.Listener
 	sent     map[string]Sent
 	clients  map[*client]struct{}
+	serial   uint64 // of the last client
 	closing  bool
 	active   sync.WaitGroup // requests and websockets being served; Add under mu
 }
@@ -79,7 +84,7 @@ func New(cfg Config) (*Double, error) {
 		}
 		d.market = m
 		d.hub = newHub(m.symbols())
-		if err := m.pace(&cfg, d.hub); err != nil {
+		if d.wait, err = m.pace(&cfg); err != nil {
 			return nil, fmt.Errorf("double: %w", err)
 		}
 	} else {
@@ -91,8 +96,17 @@ func New(cfg Config) (*Double, error) {
 				return nil, fmt.Errorf("double: symbol %s is not in the market", s)
 			}
 		}
-		m.hub, m.wait = d.hub, cfg.WaitFor
+		d.wait = cfg.WaitFor
 	}
+	for _, f := range cfg.Faults.Faults {
+		if f.Kind == faultVoids {
+			d.cfg.VoidAggs = f.Behind
+		}
+	}
+	if err := d.cfg.Faults.arrange(d.market, d.market.now()); err != nil {
+		return nil, fmt.Errorf("double: %w", err)
+	}
+	d.faults = newFaults(d, &d.cfg.Faults)
 	d.hub.patient = len(cfg.Files) > 0 && cfg.Speed == 0
 	return d, nil
 }
@@ -186,7 +200,7 @@ func (d *Double) Run(ctx context.Context) error {
 	go func() { served <- srv.Serve(d.listener) }()
 	made := make(chan error, 1)
 	go func() {
-		err := d.market.run(ctx, d.emit)
+		err := d.make(ctx)
 		if err == nil && ctx.Err() == nil {
 			d.drain(ctx)
 			if ctx.Err() == nil {
@@ -230,12 +244,45 @@ func (d *Double) Run(ctx context.Context) error {
 	return nil
 }
 
+// make lets the market, and its faults, begin when it is waited for no more.
+func (d *Double) make(ctx context.Context) error {
+	if err := d.hub.await(ctx, d.wait); err != nil {
+		return err
+	}
+	if d.faults == nil {
+		return d.market.run(ctx, d.emit)
+	}
+	d.faults.begin(time.Now(), d.market.now())
+	fctx, cancel := context.WithCancel(ctx)
+	stopped := make(chan struct{})
+	go func() { d.faults.run(fctx); close(stopped) }()
+	err := d.market.run(ctx, d.emit)
+	cancel()
+	<-stopped
+	d.faults.stop()
+	return err
+}
+
+// time is the exchange's time as it is told.
+func (d *Double) time() schema.Time {
+	t := d.market.now()
+	if d.faults != nil {
+		t += d.faults.skew()
+	}
+	return t
+}
+
 // emit counts an event and gives it to its subscribers.
 func (d *Double) emit(e *event) {
 	if e.aggregate {
 		e.aggID = aggIDOf(e.aggID, d.cfg.VoidAggs)
 	}
-	heard := d.hub.emit(e)
+	heard := false
+	if d.faults != nil {
+		heard = d.faults.emit(e)
+	} else {
+		heard = d.hub.emit(e)
+	}
 	if e.aggregate {
 		return
 	}

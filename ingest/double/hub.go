@@ -20,6 +20,9 @@ type event struct {
 	data      []byte      // the payload within frame
 }
 
+// kept gives a copy of the event that stays when the market's goroutine goes on.
+func (e *event) kept() event { return *e }
+
 // listeners are the subscribers of one symbol. The lists are replaced, never
 // changed: the market's goroutine reads them without a lock.
 type listeners struct {
@@ -129,26 +132,44 @@ func (h *hub) await(ctx context.Context, symbols []string) error {
 }
 
 // emit queues an event for its subscribers. Only the market's goroutine calls
-// it.
+// it, or who holds the faults' lock.
 func (h *hub) emit(e *event) (heard bool) {
+	clients := h.listeners(e)
+	if len(clients) == 0 {
+		return h.heard(e.symbol)
+	}
+	h.fresh()
+	for _, c := range clients {
+		h.send(e, c)
+	}
+	return true
+}
+
+// listeners gives an event's subscribers.
+func (h *hub) listeners(e *event) []*client {
 	l := h.bySymbol[e.symbol]
 	list := &l.trades
 	if e.aggregate {
 		list = &l.aggregates
 	}
-	clients := list.Load()
-	if clients != nil && len(*clients) > 0 {
-		for i := range h.forms {
-			h.forms[i] = h.forms[i][:0]
-		}
-		for _, c := range *clients {
-			if !c.queue.add(h.form(e, c), h.patient) {
-				c.drop(bySlowness)
-			}
-		}
-		return true
+	if clients := list.Load(); clients != nil {
+		return *clients
 	}
-	return h.heard(e.symbol)
+	return nil
+}
+
+// fresh forgets the forms of the last event.
+func (h *hub) fresh() {
+	for i := range h.forms {
+		h.forms[i] = h.forms[i][:0]
+	}
+}
+
+// send queues an event for one client.
+func (h *hub) send(e *event, c *client) {
+	if !c.queue.add(h.form(e, c), false, h.patient) {
+		c.drop(bySlowness)
+	}
 }
 
 // form gives the event as a client wants it, made at most once for all.

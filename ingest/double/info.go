@@ -6,7 +6,7 @@ import (
 
 func (d *Double) serveTime(c *call) {
 	c.text(`{"serverTime":`)
-	c.appendTime(d.market.now())
+	c.appendTime(d.time())
 	c.text(`}`)
 }
 
@@ -17,7 +17,7 @@ func (d *Double) serveInfo(c *call) {
 	}
 	all := c.query.Get("symbol") == "" && c.query.Get("symbols") == ""
 	c.text(`{"timezone":"UTC","serverTime":`)
-	c.appendTime(d.market.now())
+	c.appendTime(d.time())
 	c.text(`,"rateLimits":[{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":`)
 	c.integer(d.cfg.Limits.Weight)
 	c.text(`},{"rateLimitType":"RAW_REQUESTS","interval":"MINUTE","intervalNum":5,"limit":300000}],"exchangeFilters":[],"symbols":[`)

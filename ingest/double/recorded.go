@@ -23,9 +23,7 @@ type recorded struct {
 	books  map[string]*book
 	time   atomic.Int64 // the exchange's time
 
-	hub   *hub
 	speed float64
-	wait  []string // symbols that must have a subscriber first
 }
 
 type recordedFrame struct {
@@ -128,22 +126,22 @@ func (m *recorded) book(symbol string) *book {
 	return b
 }
 
-// pace sets how the recording is replayed.
-func (m *recorded) pace(cfg *Config, h *hub) error {
-	m.hub, m.speed = h, cfg.Speed
-	if cfg.StartAtOnce {
-		return nil
+// pace sets how the recording is replayed, and gives the symbols that must have
+// a subscriber first.
+func (m *recorded) pace(cfg *Config) ([]string, error) {
+	m.speed = cfg.Speed
+	switch {
+	case cfg.StartAtOnce:
+		return nil, nil
+	case len(cfg.WaitFor) == 0:
+		return m.names, nil
 	}
-	m.wait = m.names
-	if len(cfg.WaitFor) > 0 {
-		m.wait = cfg.WaitFor
-		for _, s := range m.wait {
-			if m.books[s] == nil {
-				return fmt.Errorf("symbol %s is in none of the recordings: they hold %v", s, m.names)
-			}
+	for _, s := range cfg.WaitFor {
+		if m.books[s] == nil {
+			return nil, fmt.Errorf("symbol %s is in none of the recordings: they hold %v", s, m.names)
 		}
 	}
-	return nil
+	return cfg.WaitFor, nil
 }
 
 func (m *recorded) symbols() []string { return m.names }
@@ -154,9 +152,6 @@ func (m *recorded) now() schema.Time { return schema.Time(m.time.Load()) }
 
 // run replays.
 func (m *recorded) run(ctx context.Context, emit func(*event)) error {
-	if err := m.hub.await(ctx, m.wait); err != nil {
-		return err
-	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var ev event

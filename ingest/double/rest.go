@@ -21,7 +21,7 @@ func (d *Double) handler(ctx context.Context) http.Handler {
 	mux.HandleFunc("GET /ws/", stream)
 	mux.HandleFunc("GET /stream", stream)
 	for path, e := range d.endpoints() {
-		mux.HandleFunc("GET /api/v3/"+path, func(w http.ResponseWriter, r *http.Request) { d.serveCall(w, r, e) })
+		mux.HandleFunc("GET /api/v3/"+path, func(w http.ResponseWriter, r *http.Request) { d.serveCall(w, r, path, e) })
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !d.enter() {
@@ -55,15 +55,15 @@ func (d *Double) endpoints() map[string]endpoint {
 }
 
 // serveCall charges a call and answers it.
-func (d *Double) serveCall(w http.ResponseWriter, r *http.Request, e endpoint) {
+func (d *Double) serveCall(w http.ResponseWriter, r *http.Request, path string, e endpoint) {
 	c := &call{query: r.URL.Query(), micros: strings.EqualFold(r.Header.Get("X-MBX-TIME-UNIT"), "MICROSECOND")}
-	d.tally.calls.Add(1)
+	n := uint64(d.tally.calls.Add(1))
 	v := d.meter.charge(addressOf(r), e.weigh(c.query), time.Now())
 	w.Header().Set("X-MBX-USED-WEIGHT-1M", strconv.FormatInt(v.used, 10))
 	w.Header().Set("X-MBX-USED-WEIGHT", strconv.FormatInt(v.used, 10))
 	if v.status != http.StatusOK {
 		v.refuse(c, d.cfg.Limits.Weight)
-	} else {
+	} else if d.faults == nil || !d.faults.answer(c, r, path, n) {
 		e.serve(c)
 	}
 	c.write(w)

@@ -18,8 +18,6 @@ type synthetic struct {
 	names []string
 	coins map[string]*coin
 	list  []*coin
-	hub   *hub
-	wait  []string // symbols that must have a subscriber first
 	// sent is the time up to which every event has been queued; 0 before run.
 	sent  atomic.Int64
 	ended atomic.Bool // every event there will ever be has been queued
@@ -84,9 +82,6 @@ func (m *synthetic) truth(symbol string, from, to schema.Time) []schema.Trade {
 // run sends each trade when its time comes, those of all symbols in the order
 // of T, up to the market's end if it has one.
 func (m *synthetic) run(ctx context.Context, emit func(*event)) error {
-	if err := m.hub.await(ctx, m.wait); err != nil {
-		return err
-	}
 	m.clock.begin()
 	start, until := m.clock.now(), m.clock.until
 	if until == 0 {
