@@ -83,7 +83,7 @@ func openDouble(s *settings, addr string) (*double.Double, error) {
 	}
 	d, err := double.New(double.Config{
 		Faults: faults,
-		Addr: addr, Files: s.Market.From, Speed: s.Market.Speed,
+		Addr:   addr, Files: s.Market.From, Speed: s.Market.Speed,
 		Synthetic: double.Synthetic{
 			Seed: s.Market.Seed, Symbols: s.Market.Symbols, Rate: s.Market.Rate,
 			Start: s.Double.Start, Until: s.Double.Until, Pace: s.Double.Pace,

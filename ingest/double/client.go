@@ -33,6 +33,7 @@ type client struct {
 	queue    *queue
 	hub      *hub
 	micros   bool
+	sbe      bool // events are binary
 	flat     bool // errors as the documents have them
 	combined atomic.Bool
 
@@ -62,11 +63,13 @@ func (c *client) drop(why string) {
 // because keeps the first reason for which the connection ends.
 func (c *client) because(why string) { c.why.CompareAndSwap(nil, &why) }
 
-// serveStream serves /ws, /ws/NAME and /stream?streams=NAMES.
+// serveStream serves /ws, /ws/NAME and /stream?streams=NAMES, and the same under
+// /sbe: what the real one has on a host of its own.
 func (d *Double) serveStream(ctx context.Context, w http.ResponseWriter, r *http.Request) {
 	var names []string
-	combined := r.URL.Path == "/stream"
-	list := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/ws"), "/")
+	path, sbe := strings.CutPrefix(r.URL.Path, "/sbe")
+	combined := path == "/stream"
+	list := strings.TrimPrefix(strings.TrimPrefix(path, "/ws"), "/")
 	if combined {
 		list = r.URL.Query().Get("streams")
 	}
@@ -84,6 +87,9 @@ func (d *Double) serveStream(ctx context.Context, w http.ResponseWriter, r *http
 		http.Error(w, "Too many connections", http.StatusTooManyRequests)
 		return
 	}
+	if sbe && !d.admitted(w, r) {
+		return
+	}
 	for _, n := range names {
 		if !validStream(n) {
 			d.tally.refused.Add(1)
@@ -99,6 +105,7 @@ func (d *Double) serveStream(ctx context.Context, w http.ResponseWriter, r *http
 	c := &client{queue: newQueue(), hub: d.hub, kick: make(chan kick, 1), flat: d.cfg.FlatErrors, tally: d.tally}
 	c.combined.Store(combined)
 	c.micros = isMicros(r.URL.Query())
+	c.sbe = sbe
 	h := &corkable{ResponseWriter: w, timeout: d.cfg.WriteTimeout}
 	ws, err := websocket.Accept(h, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // pages may look in, as they may at the real one
@@ -227,7 +234,7 @@ func (c *client) pinged(ctx context.Context) bool {
 // shutdown is the word that the server will be gone soon.
 func (c *client) shutdown(at schema.Time) []byte {
 	data := append(appendTime([]byte(`{"e":"serverShutdown","E":`), at, c.micros), '}')
-	if c.combined.Load() {
+	if c.combined.Load() && !c.sbe {
 		return append(append([]byte(`{"stream":"!serverShutdown","data":`), data...), '}')
 	}
 	return data

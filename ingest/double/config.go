@@ -39,6 +39,8 @@ type Config struct {
 	// many real ones that REST gives; none, if 0. It takes up an id of its own,
 	// which the stream leaves out.
 	VoidAggs int64
+	// APIKey is the key that SBE streams ask for; any will do, if it is empty.
+	APIKey string
 	// Faults are what goes wrong, and when.
 	Faults Scenario
 	// FlatErrors answers bad control messages as Binance's documents have it,

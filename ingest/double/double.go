@@ -142,6 +142,9 @@ func (d *Double) URLs() (ws, rest string) {
 	return "ws://" + addr, "http://" + addr
 }
 
+// SBE gives the base address for SBE streams, after Listen.
+func (d *Double) SBE() string { return "ws://" + d.Addr() + "/sbe" }
+
 // Symbols gives the market's symbols.
 func (d *Double) Symbols() []string { return d.market.symbols() }
 

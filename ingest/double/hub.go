@@ -2,6 +2,7 @@ package double
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,13 +16,18 @@ type event struct {
 	aggregate bool
 	trade     schema.Trade
 	aggID     int64
-	e         schema.Time // when the exchange sends it
-	frame     []byte      // as recorded, in the wrapper of combined streams; else empty
-	data      []byte      // the payload within frame
+	e         schema.Time    // when the exchange sends it
+	frame     []byte         // as recorded, in the wrapper of combined streams; else empty
+	data      []byte         // the payload within frame
+	fills     []schema.Trade // of the order, with one of its trades; else empty
 }
 
 // kept gives a copy of the event that stays when the market's goroutine goes on.
-func (e *event) kept() event { return *e }
+func (e *event) kept() event {
+	k := *e
+	k.fills = slices.Clone(e.fills)
+	return k
+}
 
 // listeners are the subscribers of one symbol. The lists are replaced, never
 // changed: the market's goroutine reads them without a lock.
@@ -38,7 +44,7 @@ type hub struct {
 
 	mu sync.Mutex // guards the replacing of lists
 
-	forms [4][]byte // of the event at hand; the market's goroutine only
+	forms [5][]byte // of the event at hand; the market's goroutine only
 }
 
 func newHub(symbols []string) *hub {
@@ -68,7 +74,7 @@ func (h *hub) list(stream string) *atomic.Pointer[[]*client] {
 
 func (h *hub) subscribe(c *client, stream string) {
 	l := h.list(stream)
-	if l == nil {
+	if l == nil || c.sbe && !strings.HasSuffix(stream, "@trade") { // SBE has no aggregates
 		return
 	}
 	h.mu.Lock()
@@ -167,13 +173,22 @@ func (h *hub) fresh() {
 
 // send queues an event for one client.
 func (h *hub) send(e *event, c *client) {
-	if !c.queue.add(h.form(e, c), false, h.patient) {
+	if c.sbe && len(e.fills) == 0 {
+		return // it has come, or will, with another fill of its order
+	}
+	if !c.queue.add(h.form(e, c), c.sbe, h.patient) {
 		c.drop(bySlowness)
 	}
 }
 
 // form gives the event as a client wants it, made at most once for all.
 func (h *hub) form(e *event, c *client) []byte {
+	if c.sbe {
+		if len(h.forms[4]) == 0 {
+			h.forms[4] = appendSBE(h.forms[4], e.symbol, e.fills, e.e)
+		}
+		return h.forms[4]
+	}
 	combined := c.combined.Load()
 	if len(e.frame) > 0 && !c.micros {
 		if combined {

@@ -174,9 +174,13 @@ func (m *recorded) run(ctx context.Context, emit func(*event)) error {
 		}
 		b := f.book
 		b.happen(f.trade.ID)
+		a, ok := b.endsAt(f.trade.ID)
 		ev = event{symbol: b.symbol, trade: f.trade, e: f.e, frame: f.frame, data: f.data}
+		if ok {
+			ev.fills = b.fills(&b.aggs[a])
+		}
 		emit(&ev)
-		if a, ok := b.endsAt(f.trade.ID); ok {
+		if ok {
 			ev = event{symbol: b.symbol, aggregate: true, trade: b.aggs[a], aggID: int64(a), e: f.e}
 			emit(&ev)
 		}

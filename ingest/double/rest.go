@@ -13,13 +13,16 @@ import (
 	"millrace/schema"
 )
 
-// handler serves what the real one has under /ws, /stream and /api/v3.
+// handler serves what the real one has under /ws, /stream and /api/v3, and its
+// SBE streams under /sbe.
 func (d *Double) handler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	stream := func(w http.ResponseWriter, r *http.Request) { d.serveStream(ctx, w, r) }
-	mux.HandleFunc("GET /ws", stream)
-	mux.HandleFunc("GET /ws/", stream)
-	mux.HandleFunc("GET /stream", stream)
+	for _, at := range [...]string{"", "/sbe"} {
+		mux.HandleFunc("GET "+at+"/ws", stream)
+		mux.HandleFunc("GET "+at+"/ws/", stream)
+		mux.HandleFunc("GET "+at+"/stream", stream)
+	}
 	for path, e := range d.endpoints() {
 		mux.HandleFunc("GET /api/v3/"+path, func(w http.ResponseWriter, r *http.Request) { d.serveCall(w, r, path, e) })
 	}

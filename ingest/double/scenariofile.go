@@ -24,14 +24,14 @@ const maxScenario = 1 << 20
 func LoadScenario(path string) (Scenario, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return Scenario{}, fmt.Errorf("scenario: %w", err)
+		return Scenario{}, err
 	}
 	if info.Size() > maxScenario || !info.Mode().IsRegular() {
-		return Scenario{}, fmt.Errorf("scenario: %s is no file of at most %d bytes", path, maxScenario)
+		return Scenario{}, fmt.Errorf("%s is no file of at most %d bytes", path, maxScenario)
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return Scenario{}, fmt.Errorf("scenario: %w", err)
+		return Scenario{}, err
 	}
 	return ParseScenario(path, b)
 }

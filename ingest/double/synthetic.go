@@ -106,7 +106,7 @@ func (m *synthetic) run(ctx context.Context, emit func(*event)) error {
 			}
 			c := queue[0]
 			t := c.row()
-			ev = event{symbol: c.coin.symbol, aggregate: c.aggregates, trade: *t, aggID: c.id, e: t.Time + delay}
+			ev = event{symbol: c.coin.symbol, aggregate: c.aggregates, trade: *t, aggID: c.id, e: t.Time + delay, fills: c.fills()}
 			// Events of one E may still follow: only what lies before is sent.
 			m.advance(ev.e - 1)
 			emit(&ev)
@@ -140,6 +140,7 @@ type cursor struct {
 	id         int64
 	rows       []schema.Trade // of the second at hand, those still to come
 	buf        []schema.Trade
+	together   int // of rows, how many belong to the order whose fills were given
 }
 
 // newCursor stands at the first row with T ≥ from.
@@ -152,6 +153,24 @@ func newCursor(c *coin, aggregates bool, from schema.Time) *cursor {
 
 func (c *cursor) row() *schema.Trade { return &c.rows[0] }
 
+// fills gives those of an order with its first trade, nothing with the others.
+func (c *cursor) fills() []schema.Trade {
+	if c.aggregates || c.together > 0 {
+		return nil
+	}
+	first := &c.rows[0]
+	n := 1
+	for n < len(c.rows) {
+		t := &c.rows[n]
+		if t.Time != first.Time || t.Price != first.Price || t.BuyerMaker != first.BuyerMaker {
+			break
+		}
+		n++
+	}
+	c.together = n
+	return c.rows[:n]
+}
+
 func (c *cursor) fill() {
 	second := c.coin.secondOf(c.id, c.aggregates)
 	c.buf = c.coin.second(c.buf[:0], second, c.aggregates)
@@ -160,6 +179,7 @@ func (c *cursor) fill() {
 
 func (c *cursor) advance() {
 	c.id++
+	c.together = max(0, c.together-1)
 	if c.rows = c.rows[1:]; len(c.rows) == 0 {
 		c.fill()
 	}
