@@ -11,22 +11,38 @@ import (
 )
 
 func (a *app) doubleCommand() command {
+	serve := a.role("double", runDouble)
+	var truth truthFlags
 	return command{
-		use:   "double",
+		use:   "double [truth]",
+		args:  1,
+		own:   truth.add,
 		short: "serve recorded or made-up trades as Binance would",
 		long: "Serves Binance's market data protocol, websocket and REST, without Binance: " +
 			"recorded frames at their own pace, faster or flat out, or a made-up market that is a function of its seed and the time. " +
 			"A scenario says what goes wrong with connections, streams and answers, and when. " +
-			"A recording begins when each of its symbols has a subscriber. What collects from Binance collects from it, by --binance-ws and --binance-rest.",
+			"A recording begins when each of its symbols has a subscriber. What collects from Binance collects from it, by --binance-ws and --binance-rest. " +
+			"With the argument truth it serves nothing and prints the exact candles of the market that the same settings make, as JSON lines.",
 		example: "millrace double --seed 7 --market-symbols 50 --rate 1000\n" +
 			"millrace double --market-start 2026-05-01 --market-until 2026-05-02 --pace 60 --scenario hardday.yaml\n" +
 			"millrace double --from frames.gz --speed 10 --listen 127.0.0.1:9443 --until-done\n" +
+			"millrace double truth --seed 7 --market-start 2026-05-01 --market-until 2026-05-02 --periods 1m,1h\n" +
 			"millrace ingest --binance-ws ws://127.0.0.1:9443 --binance-rest http://127.0.0.1:9443 --symbols BTCUSDT",
 		groups: []string{gMarket, gDouble, gDev, gRun},
 		leave: append([]string{"data", "http"}, names(func(r *setting) bool {
 			return r.group == gDev && r.name != "until-done"
 		})...),
-		run: a.role("double", runDouble),
+		run: func(ctx context.Context, s *settings, args []string) error {
+			switch {
+			case len(args) == 0 && truth.given():
+				return usagef("--truth-from, --truth-to, --truth-symbols and --periods are for millrace double truth")
+			case len(args) == 0:
+				return serve(ctx, s, args)
+			case args[0] != "truth":
+				return usagef("unexpected argument %q, wanted none or truth", args[0])
+			}
+			return a.truth(ctx, s, &truth)
+		},
 	}
 }
 
@@ -63,8 +79,17 @@ func runDouble(ctx context.Context, s *settings, log *slog.Logger) error {
 	return g.Wait()
 }
 
-// openDouble reads what is to be replayed and takes the port.
+// openDouble makes the double and takes the port.
 func openDouble(s *settings, addr string) (*double.Double, error) {
+	d, err := newDouble(s, addr)
+	if err != nil {
+		return nil, err
+	}
+	return d, d.Listen()
+}
+
+// newDouble reads what is to be replayed.
+func newDouble(s *settings, addr string) (*double.Double, error) {
 	if s.Dev.UntilDone && len(s.Market.From) == 0 && s.Double.Until == 0 {
 		return nil, usagef("--until-done: a made-up market has no end; name recordings by --from, or give it one by --market-until")
 	}
@@ -81,7 +106,7 @@ func openDouble(s *settings, addr string) (*double.Double, error) {
 			return nil, usagef("--scenario: %w", err)
 		}
 	}
-	d, err := double.New(double.Config{
+	return double.New(double.Config{
 		Faults: faults,
 		Addr:   addr, Files: s.Market.From, Speed: s.Market.Speed,
 		Synthetic: double.Synthetic{
@@ -89,10 +114,6 @@ func openDouble(s *settings, addr string) (*double.Double, error) {
 			Start: s.Double.Start, Until: s.Double.Until, Pace: s.Double.Pace,
 		},
 	})
-	if err != nil {
-		return nil, err
-	}
-	return d, d.Listen()
 }
 
 // optionalMoment is a moment that need not be given.

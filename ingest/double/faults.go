@@ -56,7 +56,6 @@ type running struct {
 	clients map[*client]bool
 	window  []held
 	flush   time.Time // when the window is sent, full or not
-	age     time.Duration
 }
 
 // held is an event kept back from a client.

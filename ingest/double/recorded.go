@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"sync/atomic"
 	"time"
@@ -216,4 +217,15 @@ func (m *recorded) truth(symbol string, from, to schema.Time) []schema.Trade {
 		}
 	}
 	return out
+}
+
+// whole gives all of a symbol's trades, also those that have not been replayed.
+func (m *recorded) whole(symbol string, _ schema.Time) tape {
+	b := m.books[symbol]
+	if b == nil {
+		return nil
+	}
+	all := slices.Clone(b.all)
+	sort.SliceStable(all, func(i, j int) bool { return all[i].Time < all[j].Time })
+	return byTime(all)
 }

@@ -271,3 +271,15 @@ func (t coinTape) sample(from, to schema.Time, n int) []schema.Trade {
 	}
 	return rows
 }
+
+// whole gives all of a symbol's trades before a time, past or future.
+func (m *synthetic) whole(symbol string, to schema.Time) tape {
+	c := m.coins[symbol]
+	if c == nil {
+		return nil
+	}
+	if m.clock.until != 0 {
+		to = min(to, m.clock.until)
+	}
+	return coinTape{c, false, to}
+}
