@@ -13,8 +13,8 @@ import (
 	"millrace/schema"
 )
 
-// handler serves what the real one has under /ws, /stream and /api/v3, and its
-// SBE streams under /sbe.
+// handler serves what the real one has under /ws, /stream and /api/v3, its
+// SBE streams under /sbe and its dumps under /data.
 func (d *Double) handler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	stream := func(w http.ResponseWriter, r *http.Request) { d.serveStream(ctx, w, r) }
@@ -23,6 +23,7 @@ func (d *Double) handler(ctx context.Context) http.Handler {
 		mux.HandleFunc("GET "+at+"/ws/", stream)
 		mux.HandleFunc("GET "+at+"/stream", stream)
 	}
+	mux.HandleFunc("GET /data/spot/daily/{kind}/{symbol}/{file}", func(w http.ResponseWriter, r *http.Request) { d.serveDump(ctx, w, r) })
 	for path, e := range d.endpoints() {
 		mux.HandleFunc("GET /api/v3/"+path, func(w http.ResponseWriter, r *http.Request) { d.serveCall(w, r, path, e) })
 	}
