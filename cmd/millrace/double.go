@@ -7,23 +7,42 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"millrace/ingest/double"
+	"millrace/schema"
 )
 
 func (a *app) doubleCommand() command {
+	serve := a.role("double", runDouble)
+	var truth truthFlags
 	return command{
-		use:   "double",
+		use:   "double [truth]",
+		args:  1,
+		own:   truth.add,
 		short: "serve recorded or made-up trades as Binance would",
 		long: "Serves Binance's market data protocol, websocket and REST, without Binance: " +
 			"recorded frames at their own pace, faster or flat out, or a made-up market that is a function of its seed and the time. " +
-			"A recording begins when each of its symbols has a subscriber. What collects from Binance collects from it, by --binance-ws and --binance-rest.",
+			"A scenario says what goes wrong with connections, streams and answers, and when. " +
+			"A recording begins when each of its symbols has a subscriber. What collects from Binance collects from it, by --binance-ws and --binance-rest. " +
+			"With the argument truth it serves nothing and prints the exact candles of the market that the same settings make, as JSON lines.",
 		example: "millrace double --seed 7 --market-symbols 50 --rate 1000\n" +
+			"millrace double --market-start 2026-05-01 --market-until 2026-05-02 --pace 60 --scenario hardday.yaml\n" +
 			"millrace double --from frames.gz --speed 10 --listen 127.0.0.1:9443 --until-done\n" +
+			"millrace double truth --seed 7 --market-start 2026-05-01 --market-until 2026-05-02 --periods 1m,1h\n" +
 			"millrace ingest --binance-ws ws://127.0.0.1:9443 --binance-rest http://127.0.0.1:9443 --symbols BTCUSDT",
-		groups: []string{gMarket, gDev, gRun},
+		groups: []string{gMarket, gDouble, gDev, gRun},
 		leave: append([]string{"data", "http"}, names(func(r *setting) bool {
 			return r.group == gDev && r.name != "until-done"
 		})...),
-		run: a.role("double", runDouble),
+		run: func(ctx context.Context, s *settings, args []string) error {
+			switch {
+			case len(args) == 0 && truth.given():
+				return usagef("--truth-from, --truth-to, --truth-symbols and --periods are for millrace double truth")
+			case len(args) == 0:
+				return serve(ctx, s, args)
+			case args[0] != "truth":
+				return usagef("unexpected argument %q, wanted none or truth", args[0])
+			}
+			return a.truth(ctx, s, &truth)
+		},
 	}
 }
 
@@ -42,7 +61,11 @@ func runDouble(ctx context.Context, s *settings, log *slog.Logger) error {
 	g.Go(func() error {
 		select {
 		case <-d.Done():
-			log.Info("the recording is at its end")
+			if len(s.Market.From) > 0 {
+				log.Info("the recording is at its end")
+			} else {
+				log.Info("the market is at its end", "until", s.Double.Until)
+			}
 			if s.Dev.UntilDone {
 				stop()
 			}
@@ -56,20 +79,59 @@ func runDouble(ctx context.Context, s *settings, log *slog.Logger) error {
 	return g.Wait()
 }
 
-// openDouble reads what is to be replayed and takes the port.
+// openDouble makes the double and takes the port.
 func openDouble(s *settings, addr string) (*double.Double, error) {
-	if s.Dev.UntilDone && len(s.Market.From) == 0 {
-		return nil, usagef("--until-done: a made-up market has no end; name recordings by --from")
-	}
-	if err := readable(s.Market.From...); err != nil {
-		return nil, usagef("--from: %w", err)
-	}
-	d, err := double.New(double.Config{
-		Addr: addr, Files: s.Market.From, Speed: s.Market.Speed,
-		Synthetic: double.Synthetic{Seed: s.Market.Seed, Symbols: s.Market.Symbols, Rate: s.Market.Rate},
-	})
+	d, err := newDouble(s, addr)
 	if err != nil {
 		return nil, err
 	}
 	return d, d.Listen()
+}
+
+// newDouble reads what is to be replayed.
+func newDouble(s *settings, addr string) (*double.Double, error) {
+	if s.Dev.UntilDone && len(s.Market.From) == 0 && s.Double.Until == 0 {
+		return nil, usagef("--until-done: a made-up market has no end; name recordings by --from, or give it one by --market-until")
+	}
+	if len(s.Market.From) > 0 && (s.Double.Start != 0 || s.Double.Until != 0 || s.given("pace")) {
+		return nil, usagef("--market-start, --market-until and --pace are of the made-up market, not of recordings")
+	}
+	if err := readable(s.Market.From...); err != nil {
+		return nil, usagef("--from: %w", err)
+	}
+	var faults double.Scenario
+	if path := s.Double.Scenario; path != "" {
+		var err error
+		if faults, err = double.LoadScenario(path); err != nil {
+			return nil, usagef("--scenario: %w", err)
+		}
+	}
+	return double.New(double.Config{
+		Faults: faults,
+		Addr:   addr, Files: s.Market.From, Speed: s.Market.Speed,
+		Synthetic: double.Synthetic{
+			Seed: s.Market.Seed, Symbols: s.Market.Symbols, Rate: s.Market.Rate,
+			Start: s.Double.Start, Until: s.Double.Until, Pace: s.Double.Pace,
+		},
+	})
+}
+
+// optionalMoment is a moment that need not be given.
+func optionalMoment(p *schema.Time) field {
+	f := moment(p)
+	text, set := f.text, f.set
+	f.text = func() string {
+		if *p == 0 {
+			return ""
+		}
+		return text()
+	}
+	f.set = func(texts []string) error {
+		if texts[len(texts)-1] == "" {
+			*p = 0
+			return nil
+		}
+		return set(texts)
+	}
+	return f
 }

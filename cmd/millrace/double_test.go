@@ -73,6 +73,7 @@ func TestDoubleStoppedBeforeItsEnd(t *testing.T) {
 func TestDoubleWithWrongInput(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "text"), "hello\n")
+	write(t, filepath.Join(dir, "wrong.yaml"), "seed: 1\nfaults:\n  - kind: cat\n")
 	for _, c := range []struct {
 		name string
 		args []string
@@ -81,11 +82,57 @@ func TestDoubleWithWrongInput(t *testing.T) {
 	}{
 		{"no file", []string{"--from", filepath.Join(dir, "none")}, exitUsage, "millrace double: --from: open "},
 		{"no recording", []string{"--from", filepath.Join(dir, "text")}, exitFailure, "line 1"},
+		{"no scenario", []string{"--scenario", filepath.Join(dir, "none")}, exitUsage, "--scenario: "},
+		{"wrong scenario", []string{"--scenario", filepath.Join(dir, "wrong.yaml")}, exitUsage, `wrong.yaml:3: unknown kind "cat"`},
+		{"no past", []string{"--pace", "2"}, exitFailure, "only a market with a start in the past can have a pace"},
+		{"paced recording", []string{"--from", filepath.Join(dir, "text"), "--pace", "2"}, exitUsage, "not of recordings"},
+		{"end before start", []string{"--market-start", "2025-05-01", "--market-until", "2025-04-01"}, exitFailure, "is not behind its start"},
 		{"no end", []string{"--until-done"}, exitUsage, "a made-up market has no end"},
 	} {
 		code, _, errs := runTest(t, nil, append([]string{"double", "--listen", "127.0.0.1:0"}, c.args...)...)
 		if code != c.code || !strings.Contains(errs, c.want) || strings.Count(errs, "\n") != 1 {
 			t.Errorf("%s: exit code %d, want %d with %q:\n%s", c.name, code, c.code, c.want, errs)
+		}
+	}
+}
+
+// A made-up market in the past ends the command with its own end.
+func TestDoubleOfAPastMarketEnds(t *testing.T) {
+	code, _, errs := runTest(t, nil, "double", "--market-start", "2025-05-01", "--market-until", "2025-05-01T00:01:00Z", "--pace", "300",
+		"--until-done", "--listen", "127.0.0.1:0")
+	if code != exitOK || !strings.Contains(errs, "the market is at its end") {
+		t.Errorf("exit code %d\n%s", code, errs)
+	}
+}
+
+// The truth is printed in the columns of the SQL table, and is the same each
+// time.
+func TestDoubleTruth(t *testing.T) {
+	args := []string{"double", "truth", "--seed", "7", "--market-start", "2025-05-01", "--market-until", "2025-05-01T02:00:00Z", "--market-symbols", "2", "--rate", "1"}
+	code, out, errs := runTest(t, nil, append(args, "--periods", "1h,1m")...)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if code != exitOK || errs != "" || len(lines) != 2*(120+2) {
+		t.Fatalf("exit code %d, %d lines\n%s", code, len(lines), errs)
+	}
+	if !strings.HasPrefix(lines[0], `{"symbol":"BTCUSDT","period":"1m","start_time":"2025-05-01T00:00:00Z","open":"`) || !strings.Contains(lines[121], `"period":"1h"`) ||
+		!strings.Contains(lines[122], `"symbol":"ETHUSDT"`) {
+		t.Errorf("%s\n%s\n%s", lines[0], lines[121], lines[122])
+	}
+	_, part, _ := runTest(t, nil, append(args, "--periods", "1m", "--truth-symbols", "ethusdt", "--truth-from", "2025-05-01T01:00:00Z", "--truth-to", "2025-05-01T01:10:00Z")...)
+	if want := strings.Join(lines[122+60:122+70], "\n") + "\n"; part != want {
+		t.Errorf("got\n%swant\n%s", part, want)
+	}
+	for _, c := range []struct{ args, want string }{
+		{"double truth", "wanted a span of time"},
+		{"double lies", `unexpected argument "lies"`},
+		{"double truth --periods 7m --truth-from 2025-05-01 --truth-to 2025-05-02", "--periods: "},
+		{"double truth --truth-symbols NOSUCH --truth-from 2025-05-01 --truth-to 2025-05-02", "the market has no NOSUCH"},
+		{"double truth --truth-from 2025-05-02 --truth-to 2025-05-01", "wanted a span of time"},
+		{"double --periods 1m", "are for millrace double truth"},
+	} {
+		code, out, errs := runTest(t, nil, strings.Fields(c.args)...)
+		if code != exitUsage || out != "" || !strings.Contains(errs, c.want) || strings.Count(errs, "\n") != 1 {
+			t.Errorf("%s: exit code %d, wanted %q:\n%s%s", c.args, code, c.want, out, errs)
 		}
 	}
 }

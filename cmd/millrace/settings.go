@@ -18,6 +18,7 @@ type settings struct {
 	Binance binanceSettings
 	Process processSettings
 	Market  marketSettings
+	Double  doubleSettings
 	Dev     devSettings
 	Run     runSettings
 
@@ -114,6 +115,13 @@ type marketSettings struct {
 	Seed    uint64
 	Symbols int
 	Listen  string
+}
+
+// doubleSettings are of the double on its own, which dev does without.
+type doubleSettings struct {
+	Start, Until schema.Time // 0: none
+	Pace         float64
+	Scenario     string
 }
 
 type devSettings struct {

@@ -15,11 +15,12 @@ const (
 	gSQL     = "SQL store"
 	gNATS    = "NATS"
 	gMarket  = "Recordings and the made-up market"
+	gDouble  = "The double"
 	gDev     = "In dev only"
 	gRun     = "This process"
 )
 
-var allGroups = []string{gKafka, gLog, gProduce, gBinance, gProcess, gSQL, gNATS, gMarket, gDev, gRun}
+var allGroups = []string{gKafka, gLog, gProduce, gBinance, gProcess, gSQL, gNATS, gMarket, gDouble, gDev, gRun}
 
 // setting is one row of the table of all settings.
 type setting struct {
@@ -182,6 +183,15 @@ var table = rows(
 			field: func(s *settings) field { return whole(&s.Market.Symbols, 1, 5000) }},
 		{name: "listen", group: gMarket, def: "127.0.0.1:9443", help: "where the double serves",
 			field: func(s *settings) field { return text(&s.Market.Listen, "HOST:PORT", hostPort) }},
+
+		{name: "market-start", group: gDouble, help: "time in the past at which the made-up market begins to be sent; without it, it has the wall's time",
+			field: func(s *settings) field { return optionalMoment(&s.Double.Start) }},
+		{name: "pace", group: gDouble, def: "1", help: "how many times as fast as the wall it goes from market-start on",
+			field: func(s *settings) field { return number(&s.Double.Pace, 0.001, 1e5) }},
+		{name: "market-until", group: gDouble, help: "market time at which it ends; REST goes on",
+			field: func(s *settings) field { return optionalMoment(&s.Double.Until) }},
+		{name: "scenario", group: gDouble, help: "what goes wrong, and when: YAML, such as ingest/double/testdata/hardday.yaml",
+			field: func(s *settings) field { return text(&s.Double.Scenario, "FILE", anyText) }},
 
 		{name: "kafka-port", group: gDev, def: "9092", help: "port of the embedded Kafka on 127.0.0.1; 0 takes a free one",
 			field: func(s *settings) field { return whole(&s.Dev.KafkaPort, 0, math.MaxUint16) }},

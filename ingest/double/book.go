@@ -70,6 +70,16 @@ func (b *book) endsAt(id int64) (int, bool) {
 	return i, i < len(b.aggs) && b.aggs[i].Last == id
 }
 
+// fills gives the trades of an aggregate.
+func (b *book) fills(agg *schema.Trade) []schema.Trade {
+	i := sort.Search(len(b.all), func(i int) bool { return b.all[i].ID >= agg.ID })
+	n := i
+	for n < len(b.all) && b.all[n].ID <= agg.Last {
+		n++
+	}
+	return b.all[i:n]
+}
+
 // tradeTape is a book by trade ids.
 type tradeTape struct{ *book }
 

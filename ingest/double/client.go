@@ -3,14 +3,18 @@ package double
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
+
+	"millrace/schema"
 )
 
 // Binance's bounds of what a client sends.
@@ -29,6 +33,7 @@ type client struct {
 	queue    *queue
 	hub      *hub
 	micros   bool
+	sbe      bool // events are binary
 	flat     bool // errors as the documents have them
 	combined atomic.Bool
 
@@ -37,6 +42,11 @@ type client struct {
 	next     int
 
 	kick chan kick // to the writer: close with a word
+
+	serial uint64 // the n-th of the double
+	opened time.Time
+	tally  *tally
+	why    atomic.Pointer[string] // the first reason to end it; the client's if none
 }
 
 type kick struct {
@@ -45,13 +55,21 @@ type kick struct {
 }
 
 // drop cuts the connection without a word.
-func (c *client) drop() { c.conn.Close() }
+func (c *client) drop(why string) {
+	c.because(why)
+	c.conn.Close()
+}
 
-// serveStream serves /ws, /ws/NAME and /stream?streams=NAMES.
+// because keeps the first reason for which the connection ends.
+func (c *client) because(why string) { c.why.CompareAndSwap(nil, &why) }
+
+// serveStream serves /ws, /ws/NAME and /stream?streams=NAMES, and the same under
+// /sbe: what the real one has on a host of its own.
 func (d *Double) serveStream(ctx context.Context, w http.ResponseWriter, r *http.Request) {
 	var names []string
-	combined := r.URL.Path == "/stream"
-	list := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/ws"), "/")
+	path, sbe := strings.CutPrefix(r.URL.Path, "/sbe")
+	combined := path == "/stream"
+	list := strings.TrimPrefix(strings.TrimPrefix(path, "/ws"), "/")
 	if combined {
 		list = r.URL.Query().Get("streams")
 	}
@@ -60,19 +78,34 @@ func (d *Double) serveStream(ctx context.Context, w http.ResponseWriter, r *http
 			names = append(names, n)
 		}
 	}
+	if d.faults != nil && d.faults.refuses(d.attempts.Add(1)) {
+		_ = d.meter.attempt(addressOf(r), time.Now()) // it counts all the same
+		panic(http.ErrAbortHandler)
+	}
+	if !d.meter.attempt(addressOf(r), time.Now()) {
+		d.tally.refused.Add(1)
+		http.Error(w, "Too many connections", http.StatusTooManyRequests)
+		return
+	}
+	if sbe && !d.admitted(w, r) {
+		return
+	}
 	for _, n := range names {
 		if !validStream(n) {
+			d.tally.refused.Add(1)
 			http.Error(w, "Invalid request: invalid stream", http.StatusBadRequest)
 			return
 		}
 	}
 	if len(names) > maxStreams {
+		d.tally.refused.Add(1)
 		http.Error(w, "Too many subscriptions", http.StatusBadRequest)
 		return
 	}
-	c := &client{queue: newQueue(), hub: d.hub, kick: make(chan kick, 1), flat: d.cfg.FlatErrors}
+	c := &client{queue: newQueue(), hub: d.hub, kick: make(chan kick, 1), flat: d.cfg.FlatErrors, tally: d.tally}
 	c.combined.Store(combined)
 	c.micros = isMicros(r.URL.Query())
+	c.sbe = sbe
 	h := &corkable{ResponseWriter: w, timeout: d.cfg.WriteTimeout}
 	ws, err := websocket.Accept(h, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // pages may look in, as they may at the real one
@@ -84,13 +117,18 @@ func (d *Double) serveStream(ctx context.Context, w http.ResponseWriter, r *http
 	}
 	c.ws, c.conn = ws, h.conn
 	ws.SetReadLimit(1 << 20) // what is over maxControl is answered, not cut
+	c.opened = time.Now()
 	d.mu.Lock()
+	d.serial++
+	c.serial = d.serial
 	d.clients[c] = struct{}{}
 	d.mu.Unlock()
 	c.serve(ctx, d.cfg, names)
 	d.mu.Lock()
 	delete(d.clients, c)
 	d.mu.Unlock()
+	c.because(byClient)
+	d.tally.closed(*c.why.Load())
 }
 
 func isMicros(q url.Values) bool { return strings.EqualFold(q.Get("timeUnit"), "MICROSECOND") }
@@ -98,14 +136,15 @@ func isMicros(q url.Values) bool { return strings.EqualFold(q.Get("timeUnit"), "
 // serve runs the client until its connection ends.
 func (c *client) serve(ctx context.Context, cfg Config, names []string) {
 	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(ctx, c.drop)
+	stop := context.AfterFunc(ctx, func() { c.drop(byTheDouble) })
 	ended := make(chan struct{}, 2)
-	go func() { c.write(ctx); c.drop(); ended <- struct{}{} }()
-	go func() { c.ping(ctx, cfg.PingEvery, cfg.PongTimeout); c.drop(); ended <- struct{}{} }()
+	go func() { c.drop(c.write(ctx)); ended <- struct{}{} }()
+	go func() { c.drop(c.ping(ctx, cfg.PingEvery, cfg.PongTimeout)); ended <- struct{}{} }()
 	for _, n := range names {
 		c.add(n)
 	}
 	c.read()
+	c.because(byClient)
 	for _, n := range c.streams {
 		c.hub.unsubscribe(c, n)
 	}
@@ -130,6 +169,7 @@ func (c *client) add(name string) {
 	if !c.subscribed(name) {
 		c.streams = append(c.streams, name)
 		c.hub.subscribe(c, name)
+		raise(&c.tally.streams, int64(len(c.streams)))
 	}
 }
 
@@ -152,10 +192,11 @@ func (c *client) read() {
 		}
 		c.count()
 		if len(msg) >= maxControl {
+			c.because(bySize)
 			c.close(illegalStatus, "illegal request")
 			continue
 		}
-		c.queue.add(c.control(msg), true)
+		c.queue.add(c.control(msg), false, true)
 	}
 }
 
@@ -165,7 +206,19 @@ func (c *client) count() {
 	oldest := c.arrivals[c.next]
 	c.arrivals[c.next] = now
 	c.next = (c.next + 1) % maxMessages
-	if !oldest.IsZero() && now.Sub(oldest) < time.Second {
+	n := int64(0)
+	for _, t := range c.arrivals {
+		if !t.IsZero() && now.Sub(t) < time.Second {
+			n++
+		}
+	}
+	over := !oldest.IsZero() && now.Sub(oldest) < time.Second
+	if over {
+		n++
+	}
+	raise(&c.tally.messages, n)
+	if over {
+		c.because(byRate)
 		c.close(websocket.StatusPolicyViolation, "Too many requests")
 	}
 }
@@ -178,6 +231,23 @@ func (c *client) pinged(ctx context.Context) bool {
 	return true
 }
 
+// shutdown is the word that the server will be gone soon.
+func (c *client) shutdown(at schema.Time) []byte {
+	data := append(appendTime([]byte(`{"e":"serverShutdown","E":`), at, c.micros), '}')
+	if c.combined.Load() && !c.sbe {
+		return append(append([]byte(`{"stream":"!serverShutdown","data":`), data...), '}')
+	}
+	return data
+}
+
+// closeAfter closes the connection, as announced.
+func (c *client) closeAfter(lead time.Duration) {
+	time.AfterFunc(lead, func() {
+		c.because(faultShutdown)
+		c.close(websocket.StatusGoingAway, "server shutdown")
+	})
+}
+
 func (c *client) close(code websocket.StatusCode, reason string) {
 	select {
 	case c.kick <- kick{code, reason}:
@@ -185,16 +255,17 @@ func (c *client) close(code websocket.StatusCode, reason string) {
 	}
 }
 
-// write sends what is queued, as much as there is in one go.
-func (c *client) write(ctx context.Context) {
+// write sends what is queued, as much as there is in one go, and tells why it
+// ended.
+func (c *client) write(ctx context.Context) string {
 	var buf []byte
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return byTheDouble
 		case k := <-c.kick:
 			_ = c.ws.Close(k.code, k.reason) // the client may have left
-			return
+			return byTheDouble
 		case <-c.queue.wake:
 		}
 		for {
@@ -203,7 +274,10 @@ func (c *client) write(ctx context.Context) {
 				break
 			}
 			if err := c.send(buf); err != nil {
-				return
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					return bySlowness
+				}
+				return byClient
 			}
 		}
 	}
@@ -214,10 +288,14 @@ func (c *client) send(buf []byte) error {
 	c.conn.cork()
 	n := int64(0)
 	for len(buf) > 0 {
-		l := 4 + int(binary.LittleEndian.Uint32(buf))
+		lead, kind := binary.LittleEndian.Uint32(buf), websocket.MessageText
+		if lead&binaryFrame != 0 {
+			kind = websocket.MessageBinary
+		}
+		l := 4 + int(lead&^binaryFrame)
 		// No context: one that can be cancelled costs an allocation a frame,
 		// and the deadline of each write bounds it.
-		if err := c.ws.Write(context.Background(), websocket.MessageText, buf[4:l]); err != nil {
+		if err := c.ws.Write(context.Background(), kind, buf[4:l]); err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
 		buf = buf[l:]
@@ -230,21 +308,28 @@ func (c *client) send(buf []byte) error {
 	return nil
 }
 
-// ping pings the client, which has a time to answer.
-func (c *client) ping(ctx context.Context, every, timeout time.Duration) {
+// ping pings the client, which has a time to answer, and tells why it ended.
+func (c *client) ping(ctx context.Context, every, timeout time.Duration) string {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return
+			return byTheDouble
+		}
+		if c.conn.muted() {
+			continue
 		}
 		pctx, cancel := context.WithTimeout(ctx, timeout)
 		err := c.ws.Ping(pctx)
 		cancel()
-		if err != nil {
-			return
+		switch {
+		case err == nil || c.conn.muted():
+		case errors.Is(err, context.DeadlineExceeded):
+			return byNoPong
+		default:
+			return byClient
 		}
 	}
 }

@@ -18,7 +18,7 @@ const origin = schema.Time(1704067200) * schema.Second // 2024-01-01
 const cycle = 1024
 
 // coin is one symbol of the synthetic market. All of it is fixed by newCoin;
-// every method is pure.
+// every method is pure. Its seconds are those of its own clock: see hours.
 //
 //	second ──▶ orders (each a price, a time, a side) ──▶ fills (trades)
 //
@@ -31,6 +31,7 @@ type coin struct {
 	qtyScale   uint8
 	orders     [cycle + 1]int64 // before each second of the cycle
 	fills      [cycle + 1]int64
+	hours      hours // when it has market data
 }
 
 // The random numbers of a coin, kept apart by what they are for.
@@ -61,7 +62,7 @@ func (c *coin) random(what, a, b uint64) uint64 { return mix(c.seed^what<<56, a,
 
 // newCoin lays a symbol out. rate is its trades per million seconds.
 func newCoin(symbol string, seed uint64, rate int64) *coin {
-	c := &coin{symbol: symbol, seed: seed}
+	c := &coin{symbol: symbol, seed: seed, hours: newHours()}
 	for i := range len(symbol) {
 		c.seed = mix(c.seed, uint64(symbol[i]), uint64(i))
 	}
@@ -143,36 +144,57 @@ func (c *coin) secondOf(id int64, aggregates bool) int64 {
 
 // second appends what happens in one second: its orders, or their fills.
 func (c *coin) second(dst []schema.Trade, second int64, aggregates bool) []schema.Trade {
-	k := uint64(second % cycle)
+	k := second % cycle
 	n := c.orders[k+1] - c.orders[k]
 	id := c.before(second, false)
 	for i := range n {
-		at := origin + schema.Time(second)*schema.Second + schema.Time((i*1e6+int64(c.random(forTime, uint64(second), uint64(i))%1e6))/n)
-		t := schema.Trade{
-			Time:       at,
-			Price:      c.price(at, c.random(forPrice, uint64(second), uint64(i))),
-			BuyerMaker: c.random(forSide, uint64(second), uint64(i))%2 == 0,
-		}
-		fills := c.fillsOf(k, uint64(i))
-		order := t
-		order.ID, order.Last = id, id+fills-1
-		order.Qty.Scale = c.qtyScale
-		for f := range fills {
-			r := c.random(forQty, uint64(second), uint64(i)<<8|uint64(f))
-			t.ID, t.Last = id, id
-			// Small ones are many, large ones few.
-			t.Qty = schema.Decimal{Mantissa: 1 + int64(r%10_000)*int64(r>>32%100)/100, Scale: c.qtyScale}
-			order.Qty.Mantissa += t.Qty.Mantissa
-			if !aggregates {
-				dst = append(dst, t)
-			}
-			id++
-		}
 		if aggregates {
+			order := c.order(second, i)
+			order.ID += id
+			order.Last += id
+			id = order.Last + 1
 			dst = append(dst, order)
+			continue
+		}
+		t := c.bare(second, i)
+		for f := range c.fillsOf(uint64(k), uint64(i)) {
+			t.ID, t.Last = id, id
+			t.Qty = c.qty(second, i, f)
+			dst = append(dst, t)
+			id++
 		}
 	}
 	return dst
+}
+
+// bare gives what the fills of a second's i-th order have in common.
+func (c *coin) bare(second, i int64) schema.Trade {
+	k := second % cycle
+	n := c.orders[k+1] - c.orders[k]
+	at := origin + schema.Time(second)*schema.Second + schema.Time((i*1e6+int64(c.random(forTime, uint64(second), uint64(i))%1e6))/n)
+	return schema.Trade{
+		Time:       c.hours.toMarket(at),
+		Price:      c.price(at, c.random(forPrice, uint64(second), uint64(i))),
+		BuyerMaker: c.random(forSide, uint64(second), uint64(i))%2 == 0,
+	}
+}
+
+// qty gives the quantity of an order's f-th fill: small ones are many, large
+// ones few.
+func (c *coin) qty(second, i, f int64) schema.Decimal {
+	r := c.random(forQty, uint64(second), uint64(i)<<8|uint64(f))
+	return schema.Decimal{Mantissa: 1 + int64(r%10_000)*int64(r>>32%100)/100, Scale: c.qtyScale}
+}
+
+// order gives a second's i-th order, its ids counted from its first fill.
+func (c *coin) order(second, i int64) schema.Trade {
+	t := c.bare(second, i)
+	t.Last = c.fillsOf(uint64(second%cycle), uint64(i)) - 1
+	t.Qty.Scale = c.qtyScale
+	for f := range t.Last + 1 {
+		t.Qty.Mantissa += c.qty(second, i, f).Mantissa
+	}
+	return t
 }
 
 // price is a walk within 7.5 % of the middle: three waves of chance laid over

@@ -19,7 +19,8 @@ type Config struct {
 	// flat out. It does not concern a synthetic market.
 	Speed float64
 	// StartAtOnce replays without waiting for subscribers. By default a replay
-	// starts when each of WaitFor (all its symbols, if empty) has one.
+	// starts when each of WaitFor (all its symbols, if empty) has one. A
+	// synthetic market waits for WaitFor, if there are any.
 	StartAtOnce bool
 	WaitFor     []string
 	// Synthetic describes the market that is made where there are no files.
@@ -28,6 +29,20 @@ type Config struct {
 	WriteTimeout time.Duration
 	// PingEvery and PongTimeout are Binance's: 20 s and a minute.
 	PingEvery, PongTimeout time.Duration
+	// Limits are what an address may ask for.
+	Limits Limits
+	// Retention is how far back in market time historicalTrades and aggTrades
+	// reach; for ever, if 0. An id older than that skips forward to the oldest
+	// that is kept, as at the real one.
+	Retention schema.Time
+	// VoidAggs puts a void aggregate (p and q 0, f and l −1) behind every so
+	// many real ones that REST gives; none, if 0. It takes up an id of its own,
+	// which the stream leaves out.
+	VoidAggs int64
+	// APIKey is the key that SBE streams ask for; any will do, if it is empty.
+	APIKey string
+	// Faults are what goes wrong, and when.
+	Faults Scenario
 	// FlatErrors answers bad control messages as Binance's documents have it,
 	// not nested under "error" as seen on the wire.
 	FlatErrors bool
@@ -42,6 +57,15 @@ type Synthetic struct {
 	Symbols int // number of symbols; their popularity is Zipf's
 	// Rate is the trades a second of all symbols together, in the mean.
 	Rate float64
+	// Start is the market time at which it begins to be sent, in the past; by
+	// default the market has the wall's time. Pace is how many times as fast as
+	// the wall it then goes. It slows down to the wall's pace when it has caught
+	// up with it.
+	Start schema.Time
+	Pace  float64
+	// Until is the market time at which it ends: no trade has T ≥ Until. REST
+	// goes on to answer then, and the time goes on at the wall's pace.
+	Until schema.Time
 }
 
 // EnsureDefaults fills what was left zero.
@@ -55,9 +79,13 @@ func (c *Config) EnsureDefaults() {
 	if c.Synthetic.Rate == 0 {
 		c.Synthetic.Rate = 200
 	}
+	if c.Synthetic.Pace == 0 {
+		c.Synthetic.Pace = 1
+	}
 	if c.WriteTimeout == 0 {
 		c.WriteTimeout = 10 * time.Second
 	}
+	c.Limits.ensureDefaults()
 	if c.PingEvery == 0 {
 		c.PingEvery = 20 * time.Second
 	}
@@ -78,8 +106,23 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("double: %d symbols are not within 1 and 5000", c.Synthetic.Symbols)
 	case c.Synthetic.Rate < 0.001 || c.Synthetic.Rate > 1e6:
 		return fmt.Errorf("double: %v trades a second are not within 0.001 and a million", c.Synthetic.Rate)
+	case c.Synthetic.Start != 0 && (c.Synthetic.Start < origin || c.Synthetic.Start > c.Now()):
+		return fmt.Errorf("double: the market's start %v is not between %v and now", c.Synthetic.Start, origin)
+	case c.Synthetic.Until != 0 && c.Synthetic.Until <= max(c.Synthetic.Start, origin):
+		return fmt.Errorf("double: the market's end %v is not behind its start", c.Synthetic.Until)
+	case c.Synthetic.Pace < 0.001 || c.Synthetic.Pace > 1e5:
+		return fmt.Errorf("double: a pace of %v is not within 0.001 and 100000", c.Synthetic.Pace)
+	case c.Synthetic.Pace != 1 && c.Synthetic.Start == 0:
+		return errors.New("double: only a market with a start in the past can have a pace")
+	case c.Limits.Weight < 1 || c.Limits.Warnings < 0 || c.Limits.Connections < 1 || c.Limits.Ban < 0 || c.Limits.Ban > longestBan:
+		return errors.New("double: a limit is not above 0, or a ban longer than three days")
+	case c.Retention < 0 || c.VoidAggs < 0:
+		return errors.New("double: retention or the distance of void aggregates is negative")
 	case c.WriteTimeout < 0 || c.PingEvery <= 0 || c.PongTimeout <= 0:
 		return errors.New("double: a timeout is negative")
+	}
+	if err := c.Faults.Validate(); err != nil {
+		return fmt.Errorf("double: %w", err)
 	}
 	return nil
 }

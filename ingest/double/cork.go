@@ -19,12 +19,30 @@ type corked struct {
 
 	mu   sync.Mutex // guards what is below
 	held bool
+	dead bool // what is written goes nowhere
 	buf  []byte
+}
+
+// mute lets the connection stay open and sends nothing by it any more.
+func (c *corked) mute() {
+	c.mu.Lock()
+	c.dead = true
+	c.buf = c.buf[:0]
+	c.mu.Unlock()
+}
+
+func (c *corked) muted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dead
 }
 
 func (c *corked) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.dead {
+		return len(p), nil
+	}
 	if !c.held {
 		return c.write(p)
 	}

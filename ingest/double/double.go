@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"millrace/schema"
@@ -18,6 +19,8 @@ type market interface {
 	symbols() []string
 	// now is the exchange's time: no event with an earlier E is still to come.
 	now() schema.Time
+	// hours gives a symbol's statuses; nil if it is always TRADING.
+	hours(symbol string) *hours
 	// tape gives a symbol's trades, or its aggregates; nil for no symbol.
 	tape(symbol string, aggregates bool) tape
 	// run makes events, from the one goroutine that calls it, until the market
@@ -38,15 +41,21 @@ type tape interface {
 
 // Double is the server.
 type Double struct {
-	cfg    Config
-	market market
-	hub    *hub
-	done   chan struct{}
+	cfg      Config
+	market   market
+	hub      *hub
+	meter    *meter
+	tally    *tally
+	faults   *faults       // nil where there are none
+	wait     []string      // symbols that must have a subscriber before it begins
+	attempts atomic.Uint64 // to connect, while there are faults
+	done     chan struct{}
 
 	mu       sync.Mutex // guards what is below
 	listener net.Listener
 	sent     map[string]Sent
 	clients  map[*client]struct{}
+	serial   uint64 // of the last client
 	closing  bool
 	active   sync.WaitGroup // requests and websockets being served; Add under mu
 }
@@ -67,7 +76,7 @@ func New(cfg Config) (*Double, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	d := &Double{cfg: cfg, done: make(chan struct{}), sent: make(map[string]Sent), clients: make(map[*client]struct{})}
+	d := &Double{cfg: cfg, meter: newMeter(cfg.Limits), tally: newTally(), done: make(chan struct{}), sent: make(map[string]Sent), clients: make(map[*client]struct{})}
 	if len(cfg.Files) > 0 {
 		m, err := loadRecorded(cfg.Files)
 		if err != nil {
@@ -75,14 +84,29 @@ func New(cfg Config) (*Double, error) {
 		}
 		d.market = m
 		d.hub = newHub(m.symbols())
-		if err := m.pace(&cfg, d.hub); err != nil {
+		if d.wait, err = m.pace(&cfg); err != nil {
 			return nil, fmt.Errorf("double: %w", err)
 		}
 	} else {
 		m := newSynthetic(cfg.Synthetic, cfg.Now)
 		d.market = m
 		d.hub = newHub(m.symbols())
+		for _, s := range cfg.WaitFor {
+			if m.coins[s] == nil {
+				return nil, fmt.Errorf("double: symbol %s is not in the market", s)
+			}
+		}
+		d.wait = cfg.WaitFor
 	}
+	for _, f := range cfg.Faults.Faults {
+		if f.Kind == faultVoids {
+			d.cfg.VoidAggs = f.Behind
+		}
+	}
+	if err := d.cfg.Faults.arrange(d.market, d.market.now()); err != nil {
+		return nil, fmt.Errorf("double: %w", err)
+	}
+	d.faults = newFaults(d, &d.cfg.Faults)
 	d.hub.patient = len(cfg.Files) > 0 && cfg.Speed == 0
 	return d, nil
 }
@@ -118,12 +142,15 @@ func (d *Double) URLs() (ws, rest string) {
 	return "ws://" + addr, "http://" + addr
 }
 
+// SBE gives the base address for SBE streams, after Listen.
+func (d *Double) SBE() string { return "ws://" + d.Addr() + "/sbe" }
+
 // Symbols gives the market's symbols.
 func (d *Double) Symbols() []string { return d.market.symbols() }
 
-// Done is closed once a replay has come to its end and every frame has been
-// written to every subscriber that is still there. A synthetic market has no
-// end. The double goes on serving until Run's context ends.
+// Done is closed once a replay, or a synthetic market with an end, has come to
+// it and every frame has been written to every subscriber that is still there.
+// The double goes on serving until Run's context ends.
 func (d *Double) Done() <-chan struct{} { return d.done }
 
 // Sent tells what has been sent, by symbol.
@@ -155,7 +182,7 @@ func (d *Double) Cut() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for c := range d.clients {
-		c.drop()
+		c.drop(byTheDouble)
 	}
 }
 
@@ -176,7 +203,7 @@ func (d *Double) Run(ctx context.Context) error {
 	go func() { served <- srv.Serve(d.listener) }()
 	made := make(chan error, 1)
 	go func() {
-		err := d.market.run(ctx, d.emit)
+		err := d.make(ctx)
 		if err == nil && ctx.Err() == nil {
 			d.drain(ctx)
 			if ctx.Err() == nil {
@@ -220,9 +247,45 @@ func (d *Double) Run(ctx context.Context) error {
 	return nil
 }
 
+// make lets the market, and its faults, begin when it is waited for no more.
+func (d *Double) make(ctx context.Context) error {
+	if err := d.hub.await(ctx, d.wait); err != nil {
+		return err
+	}
+	if d.faults == nil {
+		return d.market.run(ctx, d.emit)
+	}
+	d.faults.begin(time.Now(), d.market.now())
+	fctx, cancel := context.WithCancel(ctx)
+	stopped := make(chan struct{})
+	go func() { d.faults.run(fctx); close(stopped) }()
+	err := d.market.run(ctx, d.emit)
+	cancel()
+	<-stopped
+	d.faults.stop()
+	return err
+}
+
+// time is the exchange's time as it is told.
+func (d *Double) time() schema.Time {
+	t := d.market.now()
+	if d.faults != nil {
+		t += d.faults.skew()
+	}
+	return t
+}
+
 // emit counts an event and gives it to its subscribers.
 func (d *Double) emit(e *event) {
-	heard := d.hub.emit(e)
+	if e.aggregate {
+		e.aggID = aggIDOf(e.aggID, d.cfg.VoidAggs)
+	}
+	heard := false
+	if d.faults != nil {
+		heard = d.faults.emit(e)
+	} else {
+		heard = d.hub.emit(e)
+	}
 	if e.aggregate {
 		return
 	}

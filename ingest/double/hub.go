@@ -1,6 +1,8 @@
 package double
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,9 +16,17 @@ type event struct {
 	aggregate bool
 	trade     schema.Trade
 	aggID     int64
-	e         schema.Time // when the exchange sends it
-	frame     []byte      // as recorded, in the wrapper of combined streams; else empty
-	data      []byte      // the payload within frame
+	e         schema.Time    // when the exchange sends it
+	frame     []byte         // as recorded, in the wrapper of combined streams; else empty
+	data      []byte         // the payload within frame
+	fills     []schema.Trade // of the order, with one of its trades; else empty
+}
+
+// kept gives a copy of the event that stays when the market's goroutine goes on.
+func (e *event) kept() event {
+	k := *e
+	k.fills = slices.Clone(e.fills)
+	return k
 }
 
 // listeners are the subscribers of one symbol. The lists are replaced, never
@@ -34,7 +44,7 @@ type hub struct {
 
 	mu sync.Mutex // guards the replacing of lists
 
-	forms [4][]byte // of the event at hand; the market's goroutine only
+	forms [5][]byte // of the event at hand; the market's goroutine only
 }
 
 func newHub(symbols []string) *hub {
@@ -64,7 +74,7 @@ func (h *hub) list(stream string) *atomic.Pointer[[]*client] {
 
 func (h *hub) subscribe(c *client, stream string) {
 	l := h.list(stream)
-	if l == nil {
+	if l == nil || c.sbe && !strings.HasSuffix(stream, "@trade") { // SBE has no aggregates
 		return
 	}
 	h.mu.Lock()
@@ -113,31 +123,72 @@ func (h *hub) heard(symbol string) bool {
 	return t != nil && len(*t) > 0 || a != nil && len(*a) > 0
 }
 
+// await waits until each of the symbols has a subscriber.
+func (h *hub) await(ctx context.Context, symbols []string) error {
+	for _, s := range symbols {
+		for !h.heard(s) {
+			select {
+			case <-h.changed:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
 // emit queues an event for its subscribers. Only the market's goroutine calls
-// it.
+// it, or who holds the faults' lock.
 func (h *hub) emit(e *event) (heard bool) {
+	clients := h.listeners(e)
+	if len(clients) == 0 {
+		return h.heard(e.symbol)
+	}
+	h.fresh()
+	for _, c := range clients {
+		h.send(e, c)
+	}
+	return true
+}
+
+// listeners gives an event's subscribers.
+func (h *hub) listeners(e *event) []*client {
 	l := h.bySymbol[e.symbol]
 	list := &l.trades
 	if e.aggregate {
 		list = &l.aggregates
 	}
-	clients := list.Load()
-	if clients != nil && len(*clients) > 0 {
-		for i := range h.forms {
-			h.forms[i] = h.forms[i][:0]
-		}
-		for _, c := range *clients {
-			if !c.queue.add(h.form(e, c), h.patient) {
-				c.drop()
-			}
-		}
-		return true
+	if clients := list.Load(); clients != nil {
+		return *clients
 	}
-	return h.heard(e.symbol)
+	return nil
+}
+
+// fresh forgets the forms of the last event.
+func (h *hub) fresh() {
+	for i := range h.forms {
+		h.forms[i] = h.forms[i][:0]
+	}
+}
+
+// send queues an event for one client.
+func (h *hub) send(e *event, c *client) {
+	if c.sbe && len(e.fills) == 0 {
+		return // it has come, or will, with another fill of its order
+	}
+	if !c.queue.add(h.form(e, c), c.sbe, h.patient) {
+		c.drop(bySlowness)
+	}
 }
 
 // form gives the event as a client wants it, made at most once for all.
 func (h *hub) form(e *event, c *client) []byte {
+	if c.sbe {
+		if len(h.forms[4]) == 0 {
+			h.forms[4] = appendSBE(h.forms[4], e.symbol, e.fills, e.e)
+		}
+		return h.forms[4]
+	}
 	combined := c.combined.Load()
 	if len(e.frame) > 0 && !c.micros {
 		if combined {

@@ -10,8 +10,9 @@ import (
 const maxKlineTrades = 2_000_000
 
 // serveKlines makes candles of the trades themselves, one after the other.
-// Windows before the first trade are absent, later ones without trades repeat
-// the close before them, and the last one is still open.
+// Windows before the first trade are absent, and so are those in a BREAK or
+// CANCEL_ONLY; others without trades repeat the close before them, and the last
+// one is still open.
 func (d *Double) serveKlines(c *call) {
 	t := d.tape(c, false)
 	name := c.needs("interval")
@@ -28,7 +29,11 @@ func (d *Double) serveKlines(c *call) {
 	first, _ := t.span()
 	rows := t.read(first, 1)
 	if len(rows) > 0 {
-		windows := klineWindows(p, rows[0].Time, d.market.now(), from, end, n)
+		absent := func(schema.Time, schema.Time) bool { return false }
+		if h := d.market.hours(c.query.Get("symbol")); h != nil {
+			absent = func(from, to schema.Time) bool { return h.within(from, to, broken, cancelOnly) }
+		}
+		windows := klineWindows(p, rows[0].Time, d.market.now(), from, end, n, absent)
 		if !c.klines(t, p, windows) {
 			c.fail(-1127, "Lookup interval is too big.")
 			return
@@ -39,8 +44,8 @@ func (d *Double) serveKlines(c *call) {
 
 // klineWindows gives the starts of the wanted windows: with a start the oldest
 // from there, else the newest up to the end. A start is rounded up to a window,
-// an end down.
-func klineWindows(p schema.Period, first, now, from, end schema.Time, n int) []schema.Time {
+// an end down. Absent ones are passed over.
+func klineWindows(p schema.Period, first, now, from, end schema.Time, n int, absent func(from, to schema.Time) bool) []schema.Time {
 	var cal schema.Calendar
 	oldest, newest := cal.Start(p, first), cal.Start(p, now)
 	if end >= 0 && end < now {
@@ -53,12 +58,16 @@ func klineWindows(p schema.Period, first, now, from, end schema.Time, n int) []s
 			at = cal.End(p, at)
 		}
 		for ; at <= newest && len(starts) < n; at = cal.End(p, at) {
-			starts = append(starts, at)
+			if !absent(at, cal.End(p, at)) {
+				starts = append(starts, at)
+			}
 		}
 		return starts
 	}
 	for at := newest; at >= oldest && len(starts) < n; at = cal.Start(p, at-1) {
-		starts = append(starts, at)
+		if !absent(at, cal.End(p, at)) {
+			starts = append(starts, at)
+		}
 	}
 	for i, j := 0, len(starts)-1; i < j; i, j = i+1, j-1 {
 		starts[i], starts[j] = starts[j], starts[i]
@@ -93,7 +102,11 @@ func (c *call) klines(t tape, p schema.Period, starts []schema.Time) bool {
 			if page[0].Time >= end {
 				break
 			}
-			f.Add(&page[0])
+			if page[0].Time >= start {
+				f.Add(&page[0])
+			} else { // of a window that is absent
+				f = schema.Empty(page[0].Price)
+			}
 			id = page[0].ID + 1
 			page = page[1:]
 		}

@@ -9,8 +9,11 @@ import (
 // maxPending bounds what waits for one client.
 const maxPending = 4 << 20
 
+// binaryFrame marks the length of a frame that is no text.
+const binaryFrame = 1 << 31
+
 // queue holds the frames that wait for one client's writer, each led by its
-// length. The market's goroutine puts, the writer takes all there is.
+// length and kind. The market's goroutine puts, the writer takes all there is.
 type queue struct {
 	mu      sync.Mutex // guards what is below
 	changed sync.Cond  // taken, written, closed
@@ -29,7 +32,11 @@ func newQueue() *queue {
 
 // add puts a frame. Where too much waits already, a patient caller waits for
 // room; for an impatient one ok is false: the client is too slow.
-func (q *queue) add(frame []byte, patient bool) (ok bool) {
+func (q *queue) add(frame []byte, isBinary, patient bool) (ok bool) {
+	lead := uint32(len(frame))
+	if isBinary {
+		lead |= binaryFrame
+	}
 	q.mu.Lock()
 	for len(q.pending) > maxPending && !q.closed {
 		if !patient {
@@ -40,7 +47,7 @@ func (q *queue) add(frame []byte, patient bool) (ok bool) {
 	}
 	wake := len(q.pending) == 0
 	if !q.closed {
-		q.pending = binary.LittleEndian.AppendUint32(q.pending, uint32(len(frame)))
+		q.pending = binary.LittleEndian.AppendUint32(q.pending, lead)
 		q.pending = append(q.pending, frame...)
 		q.put++
 	}

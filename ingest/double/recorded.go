@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"sync/atomic"
 	"time"
@@ -23,9 +24,7 @@ type recorded struct {
 	books  map[string]*book
 	time   atomic.Int64 // the exchange's time
 
-	hub   *hub
 	speed float64
-	wait  []string // symbols that must have a subscriber first
 }
 
 type recordedFrame struct {
@@ -128,39 +127,32 @@ func (m *recorded) book(symbol string) *book {
 	return b
 }
 
-// pace sets how the recording is replayed.
-func (m *recorded) pace(cfg *Config, h *hub) error {
-	m.hub, m.speed = h, cfg.Speed
-	if cfg.StartAtOnce {
-		return nil
+// pace sets how the recording is replayed, and gives the symbols that must have
+// a subscriber first.
+func (m *recorded) pace(cfg *Config) ([]string, error) {
+	m.speed = cfg.Speed
+	switch {
+	case cfg.StartAtOnce:
+		return nil, nil
+	case len(cfg.WaitFor) == 0:
+		return m.names, nil
 	}
-	m.wait = m.names
-	if len(cfg.WaitFor) > 0 {
-		m.wait = cfg.WaitFor
-		for _, s := range m.wait {
-			if m.books[s] == nil {
-				return fmt.Errorf("symbol %s is in none of the recordings: they hold %v", s, m.names)
-			}
+	for _, s := range cfg.WaitFor {
+		if m.books[s] == nil {
+			return nil, fmt.Errorf("symbol %s is in none of the recordings: they hold %v", s, m.names)
 		}
 	}
-	return nil
+	return cfg.WaitFor, nil
 }
 
 func (m *recorded) symbols() []string { return m.names }
+
+func (m *recorded) hours(string) *hours { return nil }
 
 func (m *recorded) now() schema.Time { return schema.Time(m.time.Load()) }
 
 // run replays.
 func (m *recorded) run(ctx context.Context, emit func(*event)) error {
-	for _, s := range m.wait {
-		for !m.hub.heard(s) {
-			select {
-			case <-m.hub.changed:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var ev event
@@ -183,9 +175,13 @@ func (m *recorded) run(ctx context.Context, emit func(*event)) error {
 		}
 		b := f.book
 		b.happen(f.trade.ID)
+		a, ok := b.endsAt(f.trade.ID)
 		ev = event{symbol: b.symbol, trade: f.trade, e: f.e, frame: f.frame, data: f.data}
+		if ok {
+			ev.fills = b.fills(&b.aggs[a])
+		}
 		emit(&ev)
-		if a, ok := b.endsAt(f.trade.ID); ok {
+		if ok {
 			ev = event{symbol: b.symbol, aggregate: true, trade: b.aggs[a], aggID: int64(a), e: f.e}
 			emit(&ev)
 		}
@@ -221,4 +217,15 @@ func (m *recorded) truth(symbol string, from, to schema.Time) []schema.Trade {
 		}
 	}
 	return out
+}
+
+// whole gives all of a symbol's trades, also those that have not been replayed.
+func (m *recorded) whole(symbol string, _ schema.Time) tape {
+	b := m.books[symbol]
+	if b == nil {
+		return nil
+	}
+	all := slices.Clone(b.all)
+	sort.SliceStable(all, func(i, j int) bool { return all[i].Time < all[j].Time })
+	return byTime(all)
 }

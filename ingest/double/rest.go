@@ -7,33 +7,25 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"millrace/ingest/binance"
 	"millrace/schema"
 )
 
-// handler serves what the real one has under /ws, /stream and /api/v3.
+// handler serves what the real one has under /ws, /stream and /api/v3, its
+// SBE streams under /sbe and its dumps under /data.
 func (d *Double) handler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	stream := func(w http.ResponseWriter, r *http.Request) { d.serveStream(ctx, w, r) }
-	mux.HandleFunc("GET /ws", stream)
-	mux.HandleFunc("GET /ws/", stream)
-	mux.HandleFunc("GET /stream", stream)
-	for path, fn := range map[string]func(*call){
-		"ping":             func(c *call) { c.body = append(c.body, "{}"...) },
-		"time":             d.serveTime,
-		"exchangeInfo":     d.serveInfo,
-		"trades":           d.serveTrades,
-		"historicalTrades": d.serveHistory,
-		"aggTrades":        d.serveAggs,
-		"klines":           d.serveKlines,
-		"ticker/price":     d.servePrice,
-	} {
-		mux.HandleFunc("GET /api/v3/"+path, func(w http.ResponseWriter, r *http.Request) {
-			c := &call{query: r.URL.Query(), micros: strings.EqualFold(r.Header.Get("X-MBX-TIME-UNIT"), "MICROSECOND")}
-			fn(c)
-			c.write(w)
-		})
+	for _, at := range [...]string{"", "/sbe"} {
+		mux.HandleFunc("GET "+at+"/ws", stream)
+		mux.HandleFunc("GET "+at+"/ws/", stream)
+		mux.HandleFunc("GET "+at+"/stream", stream)
+	}
+	mux.HandleFunc("GET /data/spot/daily/{kind}/{symbol}/{file}", func(w http.ResponseWriter, r *http.Request) { d.serveDump(ctx, w, r) })
+	for path, e := range d.endpoints() {
+		mux.HandleFunc("GET /api/v3/"+path, func(w http.ResponseWriter, r *http.Request) { d.serveCall(w, r, path, e) })
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !d.enter() {
@@ -45,18 +37,62 @@ func (d *Double) handler(ctx context.Context) http.Handler {
 	})
 }
 
+// endpoint is one path of REST: what a call weighs and what answers it.
+type endpoint struct {
+	weigh func(url.Values) int64
+	serve func(*call)
+}
+
+func (d *Double) endpoints() map[string]endpoint {
+	flat := func(n int64) func(url.Values) int64 { return func(url.Values) int64 { return n } }
+	return map[string]endpoint{
+		"ping":             {flat(1), func(c *call) { c.text("{}") }},
+		"time":             {flat(1), d.serveTime},
+		"exchangeInfo":     {flat(20), d.serveInfo},
+		"trades":           {flat(25), d.serveTrades},
+		"historicalTrades": {flat(25), d.serveHistory},
+		"aggTrades":        {flat(4), d.serveAggs},
+		"klines":           {flat(2), d.serveKlines},
+		"ticker/price":     {weighPrice, d.servePrice},
+		"ticker/24hr":      {weighDay, d.serveDay},
+	}
+}
+
+// serveCall charges a call and answers it.
+func (d *Double) serveCall(w http.ResponseWriter, r *http.Request, path string, e endpoint) {
+	c := &call{query: r.URL.Query(), micros: strings.EqualFold(r.Header.Get("X-MBX-TIME-UNIT"), "MICROSECOND")}
+	n := uint64(d.tally.calls.Add(1))
+	v := d.meter.charge(addressOf(r), e.weigh(c.query), time.Now())
+	w.Header().Set("X-MBX-USED-WEIGHT-1M", strconv.FormatInt(v.used, 10))
+	w.Header().Set("X-MBX-USED-WEIGHT", strconv.FormatInt(v.used, 10))
+	if v.status != http.StatusOK {
+		v.refuse(c, d.cfg.Limits.Weight)
+	} else if d.faults == nil || !d.faults.answer(c, r, path, n) {
+		e.serve(c)
+	}
+	c.write(w)
+}
+
 // call is one REST call on its way.
 type call struct {
 	query  url.Values
 	micros bool
 	body   []byte
 	failed bool
+	status int           // of a failed one; 400 if 0
+	wait   time.Duration // told in Retry-After; not if 0
 }
 
 func (c *call) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json;charset=UTF-8")
+	if c.wait > 0 {
+		w.Header().Set("Retry-After", seconds(c.wait))
+	}
 	if c.failed {
-		w.WriteHeader(http.StatusBadRequest)
+		if c.status == 0 {
+			c.status = http.StatusBadRequest
+		}
+		w.WriteHeader(c.status)
 	}
 	_, _ = w.Write(c.body) // a client that left has nobody to be told
 }
@@ -121,62 +157,19 @@ func (d *Double) tape(c *call, aggregates bool) tape {
 	if c.failed {
 		return nil
 	}
-	t := d.market.tape(symbol, aggregates)
+	t := d.listed(symbol, aggregates)
 	if t == nil {
 		c.fail(-1121, "Invalid symbol.")
 	}
 	return t
 }
 
-func (d *Double) serveTime(c *call) {
-	c.text(`{"serverTime":`)
-	c.appendTime(d.market.now())
-	c.text(`}`)
-}
-
-func (d *Double) serveInfo(c *call) {
-	wanted := d.market.symbols()
-	if one := c.query.Get("symbol"); one != "" {
-		wanted = []string{one}
-	} else if list := c.query.Get("symbols"); list != "" {
-		wanted = nil // the market's own list is not to be written into
-		if json.Unmarshal([]byte(list), &wanted) != nil {
-			c.fail(-1100, "Illegal characters found in parameter 'symbols'; legal range is an array.")
-			return
-		}
+// listed gives a symbol's tape, nil where it is not listed at the moment.
+func (d *Double) listed(symbol string, aggregates bool) tape {
+	if d.status(symbol) == "" {
+		return nil
 	}
-	c.text(`{"timezone":"UTC","serverTime":`)
-	c.appendTime(d.market.now())
-	c.text(`,"rateLimits":[{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":6000},` +
-		`{"rateLimitType":"RAW_REQUESTS","interval":"MINUTE","intervalNum":5,"limit":300000}],"exchangeFilters":[],"symbols":[`)
-	for i, s := range wanted {
-		if d.market.tape(s, false) == nil {
-			c.fail(-1121, "Invalid symbol.")
-			return
-		}
-		if i > 0 {
-			c.text(",")
-		}
-		base, quote := assets(s)
-		c.text(`{"symbol":"`)
-		c.body = appendText(c.body, s)
-		c.text(`","status":"TRADING","baseAsset":"`)
-		c.body = appendText(c.body, base)
-		c.text(`","baseAssetPrecision":8,"quoteAsset":"`)
-		c.body = appendText(c.body, quote)
-		c.text(`","quotePrecision":8,"quoteAssetPrecision":8,"isSpotTradingAllowed":true,"filters":[],"permissions":[],"permissionSets":[["SPOT"]]}`)
-	}
-	c.text(`]}`)
-}
-
-// assets cuts a symbol into base and quote.
-func assets(symbol string) (base, quote string) {
-	for _, q := range [...]string{"USDT", "USDC", "FDUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "USD"} {
-		if b, ok := strings.CutSuffix(symbol, q); ok && b != "" {
-			return b, q
-		}
-	}
-	return symbol, ""
+	return d.market.tape(symbol, aggregates)
 }
 
 func (d *Double) serveTrades(c *call) {
@@ -193,10 +186,11 @@ func (d *Double) serveHistory(c *call) {
 	if c.failed {
 		return
 	}
-	if first, next := t.span(); from < 0 {
-		from = max(first, next-int64(n))
+	first, next := t.span()
+	if from < 0 {
+		from = next - int64(n)
 	}
-	c.trades(t.read(from, n))
+	c.trades(t.read(max(from, first, d.kept(t)), n))
 }
 
 func (c *call) trades(rows []schema.Trade) {
@@ -234,28 +228,38 @@ func (d *Double) serveAggs(c *call) {
 	if c.failed {
 		return
 	}
+	voids := d.cfg.VoidAggs
 	first, next := t.span()
+	row := next - int64(n)
+	void := false // it begins with the void one behind row − 1
 	switch {
 	case from >= 0:
+		row, void = rowOf(from, voids)
 	case start >= 0:
-		from = t.find(start)
+		row = t.find(start)
 	case end >= 0:
-		next = t.find(end + 1)
-		from = next - int64(n)
-	default:
-		from = next - int64(n)
+		row = t.find(end+1) - int64(n)
 	}
-	from = max(from, first)
+	if oldest := max(first, d.kept(t)); row < oldest {
+		row, void = oldest, false
+	}
 	c.text("[")
-	for i, a := range t.read(from, n) {
-		if end >= 0 && a.Time > end {
+	written := 0
+	if void && row <= next {
+		c.voidAgg(aggIDOf(row-1, voids)+1, t.read(row-1, 1))
+		written++
+	}
+	for i, a := range t.read(row, n) {
+		if written == n || end >= 0 && a.Time > end {
 			break
 		}
-		if i > 0 {
+		if written > 0 {
 			c.text(",")
 		}
+		written++
+		id := aggIDOf(row+int64(i), voids)
 		c.text(`{"a":`)
-		c.integer(from + int64(i))
+		c.integer(id)
 		c.text(`,"p":"`)
 		c.body = appendDecimal(c.body, a.Price)
 		c.text(`","q":"`)
@@ -269,49 +273,19 @@ func (d *Double) serveAggs(c *call) {
 		c.text(`,"m":`)
 		c.body = strconv.AppendBool(c.body, a.BuyerMaker)
 		c.text(`,"M":true}`)
+		if written < n && voidBehind(row+int64(i), voids) {
+			c.text(",")
+			c.voidAgg(id+1, []schema.Trade{a})
+			written++
+		}
 	}
 	c.text("]")
 }
 
-func (d *Double) servePrice(c *call) {
-	one := c.query.Get("symbol")
-	wanted := []string{one}
-	if list := c.query.Get("symbols"); one == "" && list != "" {
-		if json.Unmarshal([]byte(list), &wanted) != nil {
-			c.fail(-1100, "Illegal characters found in parameter 'symbols'; legal range is an array.")
-			return
-		}
-	} else if one == "" {
-		wanted = d.market.symbols()
+// kept gives the oldest row that is not yet beyond the retention.
+func (d *Double) kept(t tape) int64 {
+	if d.cfg.Retention == 0 {
+		return 0
 	}
-	if one == "" {
-		c.text("[")
-	}
-	written := 0
-	for _, s := range wanted {
-		t := d.market.tape(s, false)
-		if t == nil {
-			c.fail(-1121, "Invalid symbol.")
-			return
-		}
-		_, next := t.span()
-		rows := t.read(next-1, 1)
-		if len(rows) == 0 {
-			continue // it has not traded yet
-		}
-		if written > 0 {
-			c.text(",")
-		}
-		written++
-		c.text(`{"symbol":"`)
-		c.body = appendText(c.body, s)
-		c.text(`","price":"`)
-		c.body = appendDecimal(c.body, rows[0].Price)
-		c.text(`"}`)
-	}
-	if one == "" {
-		c.text("]")
-	} else if written == 0 {
-		c.text("{}")
-	}
+	return t.find(d.market.now() - d.cfg.Retention)
 }

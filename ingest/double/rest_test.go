@@ -234,7 +234,7 @@ func TestKlineWindows(t *testing.T) {
 		{"a late start", 101 * m, -1, 2, nil},
 		{"a late end", 99 * m, 1e9 * m, 5, at(99, 100)},
 	} {
-		got := klineWindows(schema.P1m, 10*m+7, 100*m+9, c.from, c.end, c.n)
+		got := klineWindows(schema.P1m, 10*m+7, 100*m+9, c.from, c.end, c.n, func(schema.Time, schema.Time) bool { return false })
 		if c.name == "all" {
 			if len(got) != 91 || got[0] != 10*m || got[90] != 100*m {
 				t.Errorf("%s: %v", c.name, got)

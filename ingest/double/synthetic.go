@@ -12,18 +12,19 @@ import (
 // delay is how long after its T a trade is sent: E = T + delay.
 const delay = 2 * schema.Millisecond
 
-// synthetic is the made market, by the wall clock.
+// synthetic is the made market.
 type synthetic struct {
-	clock func() schema.Time
+	clock clock
 	names []string
 	coins map[string]*coin
 	list  []*coin
 	// sent is the time up to which every event has been queued; 0 before run.
-	sent atomic.Int64
+	sent  atomic.Int64
+	ended atomic.Bool // every event there will ever be has been queued
 }
 
-func newSynthetic(s Synthetic, clock func() schema.Time) *synthetic {
-	m := &synthetic{clock: clock, coins: make(map[string]*coin), list: newCoins(s)}
+func newSynthetic(s Synthetic, wall func() schema.Time) *synthetic {
+	m := &synthetic{clock: clock{wall: wall, start: s.Start, until: s.Until, pace: s.Pace}, coins: make(map[string]*coin), list: newCoins(s)}
 	for _, c := range m.list {
 		m.coins[c.symbol] = c
 		m.names = append(m.names, c.symbol)
@@ -35,10 +36,26 @@ func (m *synthetic) symbols() []string { return m.names }
 
 // now never runs ahead of what was sent, however late run is.
 func (m *synthetic) now() schema.Time {
-	if t := m.sent.Load(); t != 0 {
+	if t := m.sent.Load(); t != 0 && !m.ended.Load() {
 		return schema.Time(t)
 	}
-	return m.clock()
+	return m.clock.now()
+}
+
+// until is the first moment of which REST knows nothing yet.
+func (m *synthetic) until() schema.Time {
+	t := m.now() - delay + 1
+	if m.clock.until != 0 {
+		t = min(t, m.clock.until)
+	}
+	return t
+}
+
+func (m *synthetic) hours(symbol string) *hours {
+	if c := m.coins[symbol]; c != nil {
+		return &c.hours
+	}
+	return nil
 }
 
 func (m *synthetic) tape(symbol string, aggregates bool) tape {
@@ -46,7 +63,7 @@ func (m *synthetic) tape(symbol string, aggregates bool) tape {
 	if c == nil {
 		return nil
 	}
-	return coinTape{c, aggregates, m.now() - delay + 1}
+	return coinTape{c, aggregates, m.until()}
 }
 
 func (m *synthetic) truth(symbol string, from, to schema.Time) []schema.Trade {
@@ -54,15 +71,22 @@ func (m *synthetic) truth(symbol string, from, to schema.Time) []schema.Trade {
 	if c == nil {
 		return nil
 	}
+	if m.clock.until != 0 {
+		to = min(to, m.clock.until)
+	}
 	t := coinTape{c, false, to}
 	at := t.find(from)
 	return t.read(at, int(t.next()-at))
 }
 
 // run sends each trade when its time comes, those of all symbols in the order
-// of T.
+// of T, up to the market's end if it has one.
 func (m *synthetic) run(ctx context.Context, emit func(*event)) error {
-	start := m.clock()
+	m.clock.begin()
+	start, until := m.clock.now(), m.clock.until
+	if until == 0 {
+		until = schema.MaxTime
+	}
 	m.sent.Store(int64(start))
 	queue := make(cursors, 0, 2*len(m.list))
 	for _, c := range m.list {
@@ -75,14 +99,14 @@ func (m *synthetic) run(ctx context.Context, emit func(*event)) error {
 	defer tick.Stop()
 	var ev event
 	for {
-		now := m.clock()
-		for n := 0; queue[0].row().Time+delay <= now; n++ {
+		now := m.clock.now()
+		for n := 0; queue[0].row().Time < until && queue[0].row().Time+delay <= now; n++ {
 			if n%1024 == 1023 && ctx.Err() != nil {
 				return ctx.Err()
 			}
 			c := queue[0]
 			t := c.row()
-			ev = event{symbol: c.coin.symbol, aggregate: c.aggregates, trade: *t, aggID: c.id, e: t.Time + delay}
+			ev = event{symbol: c.coin.symbol, aggregate: c.aggregates, trade: *t, aggID: c.id, e: t.Time + delay, fills: c.fills()}
 			// Events of one E may still follow: only what lies before is sent.
 			m.advance(ev.e - 1)
 			emit(&ev)
@@ -90,6 +114,10 @@ func (m *synthetic) run(ctx context.Context, emit func(*event)) error {
 			heap.Fix(&queue, 0)
 		}
 		m.advance(now)
+		if now >= until+delay {
+			m.ended.Store(true)
+			return nil
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -112,6 +140,7 @@ type cursor struct {
 	id         int64
 	rows       []schema.Trade // of the second at hand, those still to come
 	buf        []schema.Trade
+	together   int // of rows, how many belong to the order whose fills were given
 }
 
 // newCursor stands at the first row with T ≥ from.
@@ -124,6 +153,24 @@ func newCursor(c *coin, aggregates bool, from schema.Time) *cursor {
 
 func (c *cursor) row() *schema.Trade { return &c.rows[0] }
 
+// fills gives those of an order with its first trade, nothing with the others.
+func (c *cursor) fills() []schema.Trade {
+	if c.aggregates || c.together > 0 {
+		return nil
+	}
+	first := &c.rows[0]
+	n := 1
+	for n < len(c.rows) {
+		t := &c.rows[n]
+		if t.Time != first.Time || t.Price != first.Price || t.BuyerMaker != first.BuyerMaker {
+			break
+		}
+		n++
+	}
+	c.together = n
+	return c.rows[:n]
+}
+
 func (c *cursor) fill() {
 	second := c.coin.secondOf(c.id, c.aggregates)
 	c.buf = c.coin.second(c.buf[:0], second, c.aggregates)
@@ -132,6 +179,7 @@ func (c *cursor) fill() {
 
 func (c *cursor) advance() {
 	c.id++
+	c.together = max(0, c.together-1)
 	if c.rows = c.rows[1:]; len(c.rows) == 0 {
 		c.fill()
 	}
@@ -179,7 +227,7 @@ func (t coinTape) at(at schema.Time) int64 {
 	if at <= origin {
 		return 0
 	}
-	second := int64((at - origin) / schema.Second)
+	second := int64((t.coin.hours.toOwn(at) - origin) / schema.Second)
 	id := t.coin.before(second, t.aggregates)
 	for _, row := range t.coin.second(nil, second, t.aggregates) {
 		if row.Time >= at {
@@ -203,4 +251,35 @@ func (t coinTape) read(from int64, n int) []schema.Trade {
 		id += int64(len(part))
 	}
 	return rows
+}
+
+// sample gives n orders, or fewer, spread evenly over a span of time: the same
+// whenever the same span is asked for.
+func (t coinTape) sample(from, to schema.Time, n int) []schema.Trade {
+	before := func(at schema.Time) int64 {
+		return t.coin.before(int64((t.coin.hours.toOwn(max(at, origin))-origin)/schema.Second), true)
+	}
+	first, last := before(from), before(min(to, t.until))
+	rows := make([]schema.Trade, 0, n)
+	for k := range int64(n) {
+		id := first + (last-first)*k/int64(n)
+		if id >= last {
+			break
+		}
+		second := t.coin.secondOf(id, true)
+		rows = append(rows, t.coin.order(second, id-t.coin.before(second, true)))
+	}
+	return rows
+}
+
+// whole gives all of a symbol's trades before a time, past or future.
+func (m *synthetic) whole(symbol string, to schema.Time) tape {
+	c := m.coins[symbol]
+	if c == nil {
+		return nil
+	}
+	if m.clock.until != 0 {
+		to = min(to, m.clock.until)
+	}
+	return coinTape{c, false, to}
 }

@@ -1,0 +1,86 @@
+package double
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+)
+
+// Counters are what clients did and what the server did to them, since it
+// began. What the limits refused and what faults refused stand apart: a client
+// that keeps to the limits leaves TooMany, Banned and Refused at 0 whatever the
+// faults are.
+type Counters struct {
+	Calls      int64 // of REST
+	WeightPeak int64 // most weight counted in one minute for one address
+	TooMany    int64 // 429s answered for weight
+	Banned     int64 // 418s answered for weight
+
+	Attempts     int64 // to open a websocket
+	AttemptsPeak int   // most of one address within five minutes
+	Refused      int64 // attempts refused, by the limit or for what they asked
+	MessagesPeak int64 // most messages of a client within a second on one connection
+	StreamsPeak  int64 // most streams on one connection
+
+	Closes map[string]int64 // connections ended, by reason
+	Faults map[string]int64 // faults begun, by kind
+}
+
+// The reasons for which a connection ends.
+const (
+	byClient    = "client"            // it left, or the network between
+	byRate      = "too many messages" // more than five in a second
+	bySize      = "message too long"
+	bySlowness  = "too slow" // it did not read
+	byNoPong    = "no pong"
+	byTheDouble = "closing" // Run ended, or Cut was called
+)
+
+// tally holds the figures that connections count.
+type tally struct {
+	calls, refused    atomic.Int64
+	messages, streams atomic.Int64
+
+	mu     sync.Mutex // guards what is below
+	closes map[string]int64
+	faults map[string]int64
+}
+
+func newTally() *tally {
+	return &tally{closes: make(map[string]int64), faults: make(map[string]int64)}
+}
+
+func raise(peak *atomic.Int64, n int64) {
+	for {
+		old := peak.Load()
+		if n <= old || peak.CompareAndSwap(old, n) {
+			return
+		}
+	}
+}
+
+func (t *tally) closed(reason string) {
+	t.mu.Lock()
+	t.closes[reason]++
+	t.mu.Unlock()
+}
+
+// Counters gives the figures of the moment.
+func (d *Double) Counters() Counters {
+	t, m := d.tally, d.meter
+	c := Counters{Calls: t.calls.Load(), Refused: t.refused.Load(), MessagesPeak: t.messages.Load(), StreamsPeak: t.streams.Load()}
+	m.mu.Lock()
+	c.WeightPeak, c.TooMany, c.Banned = m.weightPeak, m.tooMany, m.bans
+	c.Attempts, c.AttemptsPeak = m.attempted, m.peak
+	m.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c.Closes, c.Faults = maps.Clone(t.closes), maps.Clone(t.faults)
+	return c
+}
+
+func (t *tally) fault(kind string) {
+	t.mu.Lock()
+	t.faults[kind]++
+	t.mu.Unlock()
+}
