@@ -116,6 +116,27 @@ func (s *Stream) Add(symbols ...Symbol) error {
 	return nil
 }
 
+// Remove ends the watch of a symbol. Its trades so far are in the log before
+// that; a later one is none of the stream's.
+func (s *Stream) Remove(symbol string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, err := s.of(symbol)
+	if err != nil {
+		return err
+	}
+	p.watch.On, p.watch.From = false, max(s.w, p.watch.From)
+	if err := s.control(p, p.watch); err != nil {
+		return err
+	}
+	is := func(x *packer) bool { return x == p }
+	p.lane.packers = slices.DeleteFunc(p.lane.packers, is)
+	s.dirty = slices.DeleteFunc(s.dirty, is)
+	delete(s.packers, symbol)
+	s.last = nil
+	return nil
+}
+
 // lane gives that of a partition. The caller holds mu.
 func (s *Stream) lane(partition int32) *lane {
 	for _, l := range s.lanes {

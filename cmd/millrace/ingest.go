@@ -94,7 +94,7 @@ func (s *settings) live(in *ingest.Ingestor, log *slog.Logger) (*collect.Live, e
 	if err := cfg.Validate(); err != nil {
 		return nil, usagef("%w", err)
 	}
-	return &collect.Live{Ingestor: in, Source: cfg, Log: log}, nil
+	return &collect.Live{Ingestor: in, Source: cfg, Select: binance.Names(s.Binance.Symbols...), Log: log}, nil
 }
 
 func ingestFrame(in *ingest.Ingestor) frame {

@@ -2,9 +2,34 @@
 // of the Ingestor, and keeps the Stream's promises in step with what the source
 // knows.
 //
-//	Live    websocket connections, each a binance.Source with a Stream
+//	Live    symbols of a server that speaks Binance's protocol
+//	group   symbols that share a connection (a binance.Source) and a Stream
+//	series  one symbol's ids: what came, what is missing
+//	hole    a stretch of ids that were not seen; it is fetched by REST
 //	Dumps   Binance's public dumps, one after the other
 //	Frames  recorded websocket frames, read from a file
+//
+// # Continuity
+//
+// Binance numbers a symbol's trades without holes. A series knows the next id,
+// whatever connection brings it: a higher one leaves a hole, which is fetched.
+//
+//	log's tail, or anchor ──▶ next id ◀── live trades
+//	                             │
+//	                        hole ──▶ wait for late ones ──▶ aggregates ──▶ single trades ──▶ Stream.Fill
+//
+// While a symbol has a hole, or nothing has told yet what it missed while there
+// was no connection, the Stream's marks name it: they promise nothing of it.
+// What tells is the next trade, or the exchange's own word on the last id
+// (check.go), which also finds a stream that went silent.
+//
+// Where a symbol is new to the log, the trade before the history's boundary is
+// its anchor, written before any trade of it, and what has happened since is a
+// hole like any other. Where it is known, the end of the log tells the next id:
+// nothing is kept anywhere else.
+//
+// What the processor misses stands in the topic of gaps, and is fetched too
+// (gaps.go).
 //
 // A connection's Stream is down until the connection stands and has promised a
 // time; it is down again when the connection is lost. A file's Stream ends with

@@ -3,8 +3,8 @@ package collect
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,54 +13,130 @@ import (
 	"millrace/ingest"
 	"millrace/ingest/binance"
 	"millrace/schema"
-	"millrace/schema/schemapb"
 )
-
-// symbolsPerConn is how many symbols share a connection. Binance allows 1,024
-// streams; fewer keep one busy connection from delaying all of them.
-const symbolsPerConn = 200
 
 // Live collects symbols from a server that speaks Binance's protocol.
 type Live struct {
 	Ingestor *ingest.Ingestor
-	// Source is the settings of each connection; its Symbols are all symbols.
+	// Source is the settings of each connection. Its Symbols are not used; its
+	// REST client is what holes are filled from. Without one they are only told.
 	Source binance.Config
-	Log    *slog.Logger
+	// Select says which symbols.
+	Select binance.Selection
+	// History is how far back a symbol that is new to the log is fetched; the
+	// start of the hour by default.
+	History History
+	// HoleMax is the longest hole that is fetched by REST, in ids. Default a
+	// million; longer ones wait for a dump.
+	HoleMax int64
+	// RefreshEvery is how often the exchange is asked for its symbols. Default
+	// a minute.
+	RefreshEvery time.Duration
+	Log          *slog.Logger
 	// Finite, if set, is closed when the server has sent all it will ever send;
-	// End then tells how many trades that were and the time of the last one.
+	// End then tells how many trades that were and the time of the last one. A
+	// recording is all there is of its trades: nothing is fetched beside it.
 	Finite <-chan struct{}
 	End    func() (trades int64, last schema.Time)
 
 	trades atomic.Int64
+	stats  stats
+
+	ctx     context.Context // ends with Run; menders live in it
+	menders sync.WaitGroup
+	slots   chan struct{}
+	work    *errgroup.Group
+
+	mu     sync.Mutex // guards what follows
+	groups []*group
 }
+
+// fillers is how many holes are worked on at once; the weight budget bounds the
+// rest.
+const fillers = 16
 
 // Trades gives the number of trades received.
 func (l *Live) Trades() int64 { return l.trades.Load() }
 
+// blind reports whether nobody can be asked for what was missed.
+func (l *Live) blind() bool { return l.Finite != nil || l.Source.REST == nil }
+
+func (l *Live) holeMax() int64 {
+	if l.HoleMax > 0 {
+		return l.HoleMax
+	}
+	return holeMax
+}
+
+// all gives the groups of the moment.
+func (l *Live) all() []*group {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]*group(nil), l.groups...)
+}
+
 // Run collects until ctx ends or, from a finite server, until everything it
 // sent is in the log.
 func (l *Live) Run(ctx context.Context) error {
-	statuses, err := l.statuses(ctx)
+	market, err := l.market(ctx)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
+	}
+	if l.Source.Dials == nil {
+		l.Source.Dials = &binance.Dials{}
 	}
 	group, inner := errgroup.WithContext(ctx)
 	inner, done := context.WithCancel(inner)
 	defer done()
-	all := l.Source.Symbols
-	for from := 0; from < len(all); from += symbolsPerConn {
-		c := &conn{live: l, symbols: all[from:min(from+symbolsPerConn, len(all))], statuses: statuses}
-		cfg := l.Source
-		cfg.Symbols, cfg.Hooks = c.symbols, c.hooks()
-		if c.source, err = binance.NewSource(cfg, c); err != nil {
-			return err
+	l.ctx, l.work, l.slots = inner, group, make(chan struct{}, fillers)
+	group.Go(func() error {
+		for _, names := range market.shares() {
+			if err := l.start(inner, names, market); err != nil {
+				if inner.Err() != nil {
+					return nil
+				}
+				return err
+			}
 		}
-		group.Go(func() error { return c.run(inner) })
-	}
+		return nil
+	})
 	if l.Finite != nil {
 		group.Go(func() error { return l.await(inner, done) })
 	}
-	return group.Wait()
+	if !l.blind() {
+		group.Go(func() error { return l.check(inner) })
+		group.Go(func() error { return l.gaps(inner) })
+		group.Go(func() error { return l.refresh(inner, market) })
+	}
+	err = group.Wait()
+	done()
+	l.menders.Wait()
+	return err
+}
+
+// start makes a group of symbols and sets it going.
+func (l *Live) start(ctx context.Context, names []string, m *market) error {
+	g := &group{live: l, series: map[string]*series{}}
+	list, err := l.prepare(ctx, g, names, m)
+	if err != nil {
+		return err
+	}
+	cfg := l.Source
+	cfg.Symbols, cfg.Hooks = names, g.hooks()
+	if g.source, err = binance.NewSource(cfg, g); err != nil {
+		return err
+	}
+	if err := g.begin(list); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.groups = append(l.groups, g)
+	l.mu.Unlock()
+	l.work.Go(func() error { return g.run(ctx) })
+	return nil
 }
 
 // await ends the connections once all that a finite server sent has come.
@@ -84,155 +160,19 @@ func (l *Live) await(ctx context.Context, done func()) error {
 	return nil
 }
 
-// statuses asks for the symbols' trading statuses; it is also the check that
-// they exist, since the streams of an unknown symbol are just silent.
-func (l *Live) statuses(ctx context.Context) (map[string]schema.TradingStatus, error) {
-	out := map[string]schema.TradingStatus{}
-	if l.Source.REST == nil {
-		return out, nil
+// pause waits, or returns false when ctx ends first.
+func (l *Live) pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	info, err := l.Source.REST.Exchange(ctx, l.Source.Symbols...)
-	var bad *binance.APIError
-	if errors.As(err, &bad) && bad.Code == unknownSymbol {
-		return nil, fmt.Errorf("one of the symbols is unknown to the exchange (%s): %v", bad.Message, l.Source.Symbols)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("ask the exchange for its symbols: %w", err)
-	}
-	for _, s := range info.Symbols {
-		out[s.Symbol] = schemapb.TradingStatus(schemapb.TradingStatus_value["TRADING_STATUS_"+s.Status])
-	}
-	for _, name := range l.Source.Symbols {
-		if _, ok := out[name]; !ok {
-			return nil, fmt.Errorf("the exchange has no symbol %q", name)
-		}
-	}
-	return out, nil
-}
-
-// unknownSymbol is Binance's error code for an unknown symbol.
-const unknownSymbol = -1121
-
-// conn is a connection after the other, with one Stream.
-type conn struct {
-	live     *Live
-	symbols  []string
-	statuses map[string]schema.TradingStatus
-	source   *binance.Source
-	stream   *ingest.Stream
-	from     schema.Time // from which the connection sees every trade; 0: not known
-	up       bool
-	err      error
-}
-
-func (c *conn) run(ctx context.Context) error {
-	list := make([]ingest.Symbol, len(c.symbols))
-	for i, name := range c.symbols {
-		list[i] = ingest.Symbol{Name: name, Status: c.statuses[name]}
-	}
-	var err error
-	if c.stream, err = c.live.Ingestor.Stream(schemapb.Source_SOURCE_WEBSOCKET, list...); err != nil {
-		return err
-	}
-	c.stream.Down()
-	err = errors.Join(c.source.Run(ctx), c.err)
-	// A finite source ends with the time of its last trade, one that is merely
-	// stopped promises nothing more.
-	w := schema.MinTime
-	if c.live.Finite != nil && err == nil {
-		select {
-		case <-c.live.Finite:
-			_, w = c.live.End()
-			if !c.up {
-				err = c.lift(w)
-			}
-		default:
-		}
-	}
-	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWait)
-	defer cancel()
-	return errors.Join(err, c.stream.Close(bound, w))
-}
-
-// closeWait bounds how long the end of a stream waits for acknowledgements.
-const closeWait = 30 * time.Second
-
-func (c *conn) hooks() binance.Hooks {
-	log := c.live.Log
-	return binance.Hooks{
-		Connected: func(s binance.Session) { log.Info("connected", "server", c.live.Source.WS, "symbols", len(c.symbols)) },
-		Live: func(s binance.Session) {
-			// What a replay sends flat out is all sent before it is live.
-			if c.from = s.Live; c.live.Finite != nil {
-				c.from = s.Dialed
-			}
-		},
-		Shutdown: func() { log.Warn("the server says that it will close soon") },
-		Disconnected: func(err error, pause time.Duration) {
-			c.up = false
-			c.stream.Down()
-			log.Warn("connection lost", "err", err, "again in", pause)
-		},
-	}
-}
-
-// Trade is the way of a trade from a connection into the log.
-func (c *conn) Trade(symbol []byte, t *schema.Trade, received schema.Time) error {
-	err := c.stream.Trade(symbol, t, received)
-	if unusable(err) {
-		c.live.Log.Warn("refused a trade; it stands in the dead letters", "symbol", string(symbol), "why", err)
-		err = c.stream.Refuse(string(symbol), "invalid", fmt.Appendf(nil, "%+v", *t), err)
-	}
-	if err == nil {
-		c.live.trades.Add(t.Count())
-	}
-	return err
 }
 
 // unusable reports whether an error of Stream.Trade concerns that trade alone.
 func unusable(err error) bool {
 	return errors.Is(err, schema.ErrTrade) || errors.Is(err, ingest.ErrSymbol)
-}
-
-// Refused puts a frame that cannot be used into the dead letters.
-func (c *conn) Refused(frame []byte, _ schema.Time, why error) error {
-	symbol := ""
-	var bad *binance.TradeError
-	if errors.As(why, &bad) {
-		symbol = bad.Symbol
-		c.live.trades.Add(1)
-	}
-	c.live.Log.Warn("refused a frame; it stands in the dead letters", "reason", reason(why), "why", why)
-	return c.stream.Refuse(symbol, reason(why), frame, why)
-}
-
-// Progress carries the connection's promise on. The first one says that the
-// connection stands: only from there on does it see every trade.
-func (c *conn) Progress(w schema.Time) {
-	if !c.up {
-		from := c.from
-		if from == 0 {
-			from = w
-		}
-		if err := c.lift(from); err != nil {
-			c.err = err
-			return
-		}
-	}
-	c.stream.Progress(w)
-}
-
-func (c *conn) lift(from schema.Time) error {
-	if err := c.stream.Up(from); err != nil {
-		return err
-	}
-	for _, name := range c.symbols {
-		if err := c.stream.Release(name); err != nil {
-			return err
-		}
-	}
-	c.up = true
-	return nil
 }

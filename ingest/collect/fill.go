@@ -1,0 +1,295 @@
+package collect
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"millrace/ingest/binance"
+	"millrace/schema"
+	"millrace/schema/schemapb"
+)
+
+// mend sees to it that somebody works on the symbol's holes. The caller holds
+// the group's lock.
+func (l *Live) mend(g *group, y *series) {
+	if l.blind() {
+		for i := range y.holes {
+			y.holes[i].waived = true
+		}
+		return
+	}
+	if y.mending || l.ctx == nil {
+		select {
+		case y.wake <- struct{}{}:
+		default:
+		}
+		return
+	}
+	y.mending = true
+	l.menders.Go(func() { l.mender(l.ctx, g, y) })
+}
+
+// mender works on one symbol's holes until there are none.
+func (l *Live) mender(ctx context.Context, g *group, y *series) {
+	for {
+		g.mu.Lock()
+		now := time.Now()
+		h, wait, ok := y.holes.next(now)
+		if !ok || ctx.Err() != nil {
+			y.mending = false
+			g.mu.Unlock()
+			return
+		}
+		if b := y.holes.at(h.first); !b.waived && now.Sub(b.whole.found) > holdMax {
+			b.waived = true
+			if err := g.settle(y); err != nil {
+				g.err = err
+			}
+		}
+		g.mu.Unlock()
+		if wait > 0 {
+			t := time.NewTimer(wait)
+			select {
+			case <-t.C:
+			case <-y.wake:
+			case <-ctx.Done():
+			}
+			t.Stop()
+			continue
+		}
+		if h.count() > l.holeMax() {
+			g.lose(y, h.first, fmt.Sprintf("longer than %d ids: it waits for a dump", l.holeMax()))
+			continue
+		}
+		select {
+		case l.slots <- struct{}{}:
+		case <-ctx.Done():
+			continue
+		}
+		l.fill(ctx, g, y, h)
+		<-l.slots
+	}
+}
+
+// longHistory is how many ids make a hole one of history: calls for it leave
+// room for shorter ones.
+const longHistory = 20_000
+
+// fill makes one call for a hole, and hands over what it brings.
+func (l *Live) fill(ctx context.Context, g *group, y *series, h hole) {
+	p := binance.PriorityFill
+	if h.whole.last-h.whole.first >= longHistory {
+		p = binance.PriorityHistory
+	}
+	ctx, cancel := context.WithTimeout(binance.WithPriority(ctx, p), 2*time.Minute)
+	defer cancel()
+	var err error
+	if h.singles || h.after == 0 && h.cursor < 0 {
+		err = l.fillSingles(ctx, g, y, h)
+	} else {
+		err = l.fillAggregates(ctx, g, y, h)
+	}
+	if err == nil || l.ctx.Err() != nil {
+		return
+	}
+	wait, again := binance.Retryable(err)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	x := y.holes.at(h.first)
+	if x == nil {
+		return
+	}
+	if !again && ctx.Err() == nil {
+		x.lose(err.Error(), time.Now())
+		if err := g.settle(y); err != nil {
+			g.err = err
+		}
+		l.Log.Warn("a gap can't be filled now", "symbol", y.name, "first", h.first, "last", h.last, "why", err)
+		return
+	}
+	x.backoff(time.Now())
+	if d := time.Now().Add(wait); d.After(x.due) {
+		x.due = d
+	}
+	l.Log.Debug("fill a gap: trying again", "symbol", y.name, "first", h.first, "last", h.last, "err", err)
+}
+
+// fillAggregates fetches a page of aggregates: six times cheaper than single
+// trades. Those that reach beyond the hole can't be used; what they would have
+// brought is fetched as single trades after.
+func (l *Live) fillAggregates(ctx context.Context, g *group, y *series, h hole) error {
+	var page *binance.Page
+	var err error
+	if h.cursor >= 0 {
+		page, err = l.Source.REST.AggTrades(ctx, y.name, h.cursor, binance.MaxPage)
+	} else {
+		page, err = l.Source.REST.AggTradesSince(ctx, y.name, h.after, binance.MaxPage)
+	}
+	if err != nil {
+		return err
+	}
+	if h.cursor >= 0 && page.FirstRow != h.cursor && page.FirstRow >= 0 {
+		// It skipped forward: what lies between has to be asked for by trade id.
+		g.change(y, h.first, func(x *hole) { x.singles = true })
+		return nil
+	}
+	reached := int64(-1)
+	for i := range page.Trades {
+		reached = max(reached, page.Trades[i].Last)
+	}
+	if err := g.deliver(y, page.Trades, h); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if reached < h.first && page.LastRow >= 0 && len(page.Trades) > 0 && page.LastRow-page.FirstRow+1 >= binance.MaxPage {
+		if x := y.holes.at(h.first); x != nil { // all of it lay before the hole
+			x.cursor = page.LastRow + 1
+		}
+		return nil
+	}
+	if reached < h.first { // the exchange's REST side has not come so far yet
+		if x := y.holes.at(h.first); x != nil {
+			if x.backoff(time.Now()); x.tries > 3 {
+				x.singles = true
+			}
+		}
+		return nil
+	}
+	var rest holes
+	for _, x := range y.holes {
+		switch {
+		case x.whole != h.whole || x.first > reached:
+			if x.whole == h.whole && x.first <= h.last {
+				x.cursor, x.tries = page.LastRow+1, 0
+			}
+			rest = append(rest, x)
+		case x.last <= reached:
+			x.singles, x.due = true, time.Now()
+			rest = append(rest, x)
+		default: // it begins before what was reached and ends beyond
+			left, right := x, x
+			left.last, left.singles, left.due = reached, true, time.Now()
+			right.first, right.cursor, right.tries = reached+1, page.LastRow+1, 0
+			rest = append(rest, left, right)
+		}
+	}
+	y.holes = rest
+	return nil
+}
+
+// fillSingles fetches a page of single trades.
+func (l *Live) fillSingles(ctx context.Context, g *group, y *series, h hole) error {
+	page, err := l.Source.REST.HistoricalTrades(ctx, y.name, h.first, int(min(h.count(), binance.MaxPage)))
+	if err != nil {
+		return err
+	}
+	if page.FirstRow > h.first { // the first id must be the one asked for
+		upTo := min(page.FirstRow-1, h.last)
+		g.split(y, h.first, upTo)
+		g.lose(y, h.first, fmt.Sprintf("the exchange's REST side gives ids from %d on: it waits for a dump", page.FirstRow))
+	}
+	for _, bad := range page.Refused {
+		if bad.ID >= h.first && bad.ID <= h.last {
+			g.split(y, bad.ID, bad.ID)
+			g.lose(y, bad.ID, bad.Error())
+		}
+	}
+	if err := g.deliver(y, page.Trades, h); err != nil {
+		return err
+	}
+	g.change(y, h.first, func(x *hole) { // nothing of it came: not there yet, or never
+		x.singles = true
+		if x.backoff(time.Now()); x.tries > lostAfter && !x.foreign || x.tries > 3*lostAfter {
+			x.lose("the exchange's REST side does not have it", time.Now())
+		}
+	})
+	return nil
+}
+
+// change does something to a hole, if it is still there.
+func (g *group) change(y *series, first int64, do func(*hole)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if x := y.holes.at(first); x != nil {
+		do(x)
+		if err := g.settle(y); err != nil {
+			g.err = err
+		}
+	}
+}
+
+func (g *group) lose(y *series, first int64, why string) {
+	g.change(y, first, func(x *hole) {
+		x.lose(why, time.Now())
+		g.live.Log.Warn("a gap can't be filled now", "symbol", y.name, "first", x.first, "last", x.last, "why", why)
+	})
+}
+
+// split makes the ids first to last, which lie within one hole, a hole of their
+// own.
+func (g *group) split(y *series, first, last int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var all holes
+	for _, x := range y.holes {
+		if x.last < first || last < x.first {
+			all = append(all, x)
+			continue
+		}
+		if x.first < first {
+			left := x
+			left.last = first - 1
+			all = append(all, left)
+		}
+		mid := x
+		mid.first, mid.last = max(x.first, first), min(x.last, last)
+		all = append(all, mid)
+		if x.last > last {
+			right := x
+			right.first = last + 1
+			all = append(all, right)
+		}
+	}
+	y.holes = all
+}
+
+// deliver hands over those of the trades that lie in the symbol's holes.
+func (g *group) deliver(y *series, trades []schema.Trade, h hole) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.series[y.name] != y {
+		return nil // no longer wanted
+	}
+	fits := trades[:0:len(trades)]
+	for _, t := range trades {
+		if y.holes.missing(t.ID, t.Last) == t.Count() && (len(fits) == 0 || t.ID > fits[len(fits)-1].Last) {
+			fits = append(fits, t)
+		}
+	}
+	if len(fits) == 0 {
+		return nil
+	}
+	if err := g.stream.Fill(y.name, fits, schema.FromStd(time.Now()), schemapb.Source_SOURCE_REST); err != nil {
+		if unusable(err) {
+			return err
+		}
+		g.err = err
+		return err
+	}
+	now := time.Now()
+	for i := range fits {
+		t := &fits[i]
+		y.filled += t.Count()
+		for _, whole := range y.close(t.ID, t.Last) {
+			g.live.stats.Fill.Observe(now.Sub(whole.found))
+			g.live.stats.filled.Add(1)
+			g.live.Log.Info("a gap is filled", "symbol", y.name, "first", whole.first, "last", whole.last, "after", now.Sub(whole.found).Round(time.Millisecond))
+		}
+	}
+	if x := y.holes.at(fits[len(fits)-1].Last + 1); x != nil && x.whole == h.whole {
+		x.after = fits[len(fits)-1].Time
+	}
+	return g.settle(y)
+}

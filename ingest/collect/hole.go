@@ -1,0 +1,158 @@
+package collect
+
+import (
+	"time"
+
+	"millrace/schema"
+)
+
+// hole is a stretch of a symbol's ids that were not seen. It shrinks as they
+// come, and splits where they come in its middle.
+type hole struct {
+	first, last int64
+	// after is the time of the trade before it, 0 if that is not known.
+	after schema.Time
+	// cursor is the aggregate to go on from, −1 before the first page.
+	cursor int64
+	// singles says that aggregates don't fit and single trades are needed.
+	singles bool
+	// foreign holes are the processor's: this process has seen these ids, or
+	// never watched for them. No mark waits for them.
+	foreign bool
+	// waived says that marks wait for it no more: it can't be had now, or took
+	// too long.
+	waived bool
+	tries  int
+	due    time.Time // of the next try
+	why    string    // why it can't be had; "" while it may
+	whole  *stretch
+}
+
+// stretch is a hole as it was found, of which the pieces are told as one.
+type stretch struct {
+	first, last int64
+	left        int64
+	found       time.Time
+}
+
+const (
+	// grace is how long ids may come late, in another order, before they are
+	// fetched.
+	grace = 150 * time.Millisecond
+	// holdMax is how long marks wait for a hole.
+	holdMax = 10 * time.Minute
+	// holeMax is the longest hole that is fetched by REST, by default; longer
+	// ones wait for a dump.
+	holeMax = 1_000_000
+	// lostRetry is after how long what couldn't be had is asked for again.
+	lostRetry = 10 * time.Minute
+	// lostAfter is how many answers without an id that must exist make it lost.
+	lostAfter = 6
+)
+
+func (h *hole) count() int64 { return h.last - h.first + 1 }
+
+// backoff sets the next try after a failed one.
+func (h *hole) backoff(now time.Time) {
+	h.due = now.Add(min(100*time.Millisecond<<min(h.tries, 10), 20*time.Second))
+	h.tries++
+}
+
+// lose notes why the hole can't be had. It is tried again much later.
+func (h *hole) lose(why string, now time.Time) {
+	h.why, h.waived, h.due = why, true, now.Add(lostRetry)
+}
+
+// holes are a symbol's, by id: nearly always none.
+type holes []hole
+
+// missing tells how many of the ids first to last are in holes.
+func (s holes) missing(first, last int64) (n int64) {
+	for i := range s {
+		if h := &s[i]; h.first <= last && first <= h.last {
+			n += min(last, h.last) - max(first, h.first) + 1
+		}
+	}
+	return n
+}
+
+// remove takes the ids first to last out, which lie within holes, and gives the
+// stretches that are whole now.
+func (s *holes) remove(first, last int64) (done []*stretch) {
+	var kept holes
+	for _, h := range *s {
+		if h.first > last || first > h.last {
+			kept = append(kept, h)
+			continue
+		}
+		h.whole.left -= min(last, h.last) - max(first, h.first) + 1
+		if h.whole.left == 0 {
+			done = append(done, h.whole)
+		}
+		if h.first < first {
+			left := h
+			left.last = first - 1
+			kept = append(kept, left)
+		}
+		if h.last > last {
+			right := h
+			right.first = last + 1
+			kept = append(kept, right)
+		}
+	}
+	*s = kept
+	return done
+}
+
+// add puts a hole in its place; none of its ids is in one already.
+func (s *holes) add(h hole) {
+	i := len(*s)
+	for i > 0 && (*s)[i-1].first > h.last {
+		i--
+	}
+	*s = append(*s, hole{})
+	copy((*s)[i+1:], (*s)[i:])
+	(*s)[i] = h
+}
+
+// at finds the hole that begins with an id; nil if it is gone.
+func (s holes) at(first int64) *hole {
+	for i := range s {
+		if s[i].first == first {
+			return &s[i]
+		}
+	}
+	return nil
+}
+
+// next gives the hole to be worked on first: of those due the shortest, since
+// a long history must not hold up a second's gap; else the one due soonest.
+func (s holes) next(now time.Time) (h hole, wait time.Duration, ok bool) {
+	best := -1
+	for i := range s {
+		x := &s[i]
+		if best < 0 {
+			best = i
+			continue
+		}
+		b := &s[best]
+		xd, bd := !x.due.After(now), !b.due.After(now)
+		if xd && (!bd || x.count() < b.count()) || !xd && !bd && x.due.Before(b.due) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return hole{}, 0, false
+	}
+	return s[best], max(s[best].due.Sub(now), 0), true
+}
+
+// wait reports whether marks must wait for any.
+func (s holes) wait() bool {
+	for i := range s {
+		if !s[i].foreign && !s[i].waived {
+			return true
+		}
+	}
+	return false
+}

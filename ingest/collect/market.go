@@ -1,0 +1,265 @@
+package collect
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"millrace/ingest"
+	"millrace/ingest/binance"
+	"millrace/schema"
+	"millrace/schema/schemapb"
+)
+
+const (
+	// symbolsPerConn is how many symbols share a connection at most. Binance
+	// allows 1,024 streams; fewer keep one busy connection from delaying all.
+	symbolsPerConn = 200
+	// ratePerConn is how many trades a second, in the day's mean, share one:
+	// bursts bring twenty times as many.
+	ratePerConn = 500
+	// refreshEvery is how often the exchange is asked for its symbols.
+	refreshEvery = time.Minute
+)
+
+// market is what the exchange says of its symbols.
+type market struct {
+	names []string           // chosen
+	rates map[string]float64 // trades a second in the day's mean, where known
+	clock func() schema.Time // a moment at or before the exchange's present
+
+	mu       sync.Mutex // guards what follows
+	statuses map[string]schema.TradingStatus
+}
+
+func (m *market) now() schema.Time { return m.clock() }
+
+func (m *market) status(name string) schema.TradingStatus {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.statuses[name]
+}
+
+// market asks the exchange for its symbols and chooses. It is also the check
+// that those named exist, since the streams of an unknown symbol are silent.
+func (l *Live) market(ctx context.Context) (*market, error) {
+	m := &market{statuses: map[string]schema.TradingStatus{}, rates: map[string]float64{}}
+	if l.Source.REST == nil {
+		names, plain := l.Select.Plain()
+		if !plain {
+			return nil, errors.New("symbols by pattern or rank need the exchange's REST address")
+		}
+		m.names = names
+		return m, nil
+	}
+	info, tickers, err := l.ask(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	if m.names, err = l.Select.Choose(info, tickers); err != nil {
+		return nil, err
+	}
+	now, ok := binance.ParseTime(info.ServerTime)
+	if !ok {
+		return nil, fmt.Errorf("ask the exchange for its symbols: %d is no plausible server time", info.ServerTime)
+	}
+	asked := time.Now()
+	m.clock = func() schema.Time { return now + schema.Time(time.Since(asked).Microseconds()) }
+	m.take(info)
+	for i := range tickers {
+		m.rates[tickers[i].Symbol] = float64(tickers[i].Count) / (24 * 3600)
+	}
+	return m, nil
+}
+
+// ask asks for the symbols and, where they are needed, the day's figures.
+func (l *Live) ask(ctx context.Context, rates bool) (*binance.ExchangeInfo, []binance.Ticker24h, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	names, plain := l.Select.Plain()
+	if !plain || len(names) > 100 {
+		names = nil // all
+	}
+	info, err := l.Source.REST.Exchange(ctx, names...)
+	var bad *binance.APIError
+	if errors.As(err, &bad) && bad.Code == unknownSymbol {
+		return nil, nil, fmt.Errorf("one of the symbols is unknown to the exchange (%s): %v", bad.Message, names)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("ask the exchange for its symbols: %w", err)
+	}
+	if !l.Select.NeedsTickers() && (!rates || l.blind()) {
+		return info, nil, nil
+	}
+	tickers, err := l.Source.REST.Tickers24h(ctx, names...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("ask the exchange for the day's figures: %w", err)
+	}
+	return info, tickers, nil
+}
+
+// unknownSymbol is Binance's error code for an unknown symbol.
+const unknownSymbol = -1121
+
+func (m *market) take(info *binance.ExchangeInfo) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.statuses)
+	for _, s := range info.Symbols {
+		m.statuses[s.Symbol] = schemapb.TradingStatus(schemapb.TradingStatus_value["TRADING_STATUS_"+s.Status])
+	}
+}
+
+// shares spreads the symbols over connections so that each has about the same
+// rate: the busiest first, each to the connection that has the least so far.
+func (m *market) shares() [][]string {
+	total := 0.0
+	for _, n := range m.names {
+		total += m.rates[n]
+	}
+	k := max((len(m.names)+symbolsPerConn-1)/symbolsPerConn, int(total/ratePerConn)+1)
+	k = min(k, len(m.names))
+	names := slices.Clone(m.names)
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(m.rates[b], m.rates[a]) })
+	out, load := make([][]string, k), make([]float64, k)
+	for _, n := range names {
+		best := 0
+		for i := range k {
+			if len(out[i]) < symbolsPerConn && (len(out[best]) >= symbolsPerConn || load[i] < load[best] || load[i] == load[best] && len(out[i]) < len(out[best])) {
+				best = i
+			}
+		}
+		out[best] = append(out[best], n)
+		load[best] += m.rates[n]
+	}
+	for i := range out {
+		slices.Sort(out[i])
+	}
+	return out
+}
+
+// refresh follows the exchange's symbols: their statuses, those that come, and
+// those that go. One that was chosen by its rank stays, whatever its rank.
+func (l *Live) refresh(ctx context.Context, m *market) error {
+	for l.pause(ctx, cmp.Or(l.RefreshEvery, refreshEvery)) {
+		info, tickers, err := l.ask(ctx, false)
+		if err == nil {
+			err = l.follow(ctx, m, info, tickers)
+		}
+		if err != nil && ctx.Err() == nil {
+			l.Log.Warn("the exchange's symbols could not be refreshed", "err", err)
+		}
+	}
+	return nil
+}
+
+func (l *Live) follow(ctx context.Context, m *market, info *binance.ExchangeInfo, tickers []binance.Ticker24h) error {
+	m.take(info)
+	have := map[string]*group{}
+	for _, g := range l.all() {
+		for _, name := range g.names() {
+			have[name] = g
+			if err := g.follow(name, m.status(name)); err != nil {
+				return err
+			}
+		}
+	}
+	known := map[string]bool{}
+	for _, s := range info.Symbols {
+		known[s.Symbol] = true
+	}
+	chosen, err := l.Select.Choose(info, tickers)
+	if err != nil { // a symbol named is gone: go on with the others
+		chosen = nil
+	}
+	var fresh []string
+	for _, name := range chosen {
+		if have[name] == nil {
+			fresh = append(fresh, name)
+		}
+	}
+	for _, name := range sortedKeys(have) {
+		if !known[name] {
+			if err := l.remove(have[name], name); err != nil {
+				return err
+			}
+		}
+	}
+	if len(fresh) > 0 {
+		return l.add(ctx, fresh, m)
+	}
+	return nil
+}
+
+// follow tells a change of a symbol's status.
+func (g *group) follow(name string, status schema.TradingStatus) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	y := g.series[name]
+	if y == nil || y.status == status || status == schemapb.TradingStatus_TRADING_STATUS_UNKNOWN {
+		return nil
+	}
+	g.live.Log.Info("the symbol's status has changed", "symbol", name, "was", y.status, "is", status)
+	y.status = status
+	return g.stream.Status(name, status)
+}
+
+// remove ends the collecting of a symbol that the exchange has no more. What
+// comes of it until the connection has been renewed is passed over.
+func (l *Live) remove(g *group, name string) error {
+	g.mu.Lock()
+	if len(g.series) == 1 {
+		g.mu.Unlock()
+		return nil // a connection needs one; it stays silent
+	}
+	err := g.stream.Status(name, schemapb.TradingStatus_TRADING_STATUS_DELISTED)
+	if err == nil {
+		err = g.stream.Remove(name)
+	}
+	delete(g.series, name)
+	g.last = nil
+	names := sortedKeys(g.series)
+	g.mu.Unlock()
+	l.Log.Info("a symbol is gone", "symbol", name)
+	return errors.Join(err, g.source.SetSymbols(names))
+}
+
+// add begins to collect symbols that are new: beside the fewest, or on their own.
+func (l *Live) add(ctx context.Context, names []string, m *market) error {
+	l.Log.Info("symbols have come", "symbols", names)
+	var g *group
+	for _, x := range l.all() {
+		if n := x.size(); n+len(names) <= symbolsPerConn && (g == nil || n < g.size()) {
+			g = x
+		}
+	}
+	if g == nil {
+		return l.start(ctx, names, m)
+	}
+	fresh := &group{live: l, series: map[string]*series{}}
+	list, err := l.prepare(ctx, fresh, names, m)
+	if err != nil {
+		return err
+	}
+	return g.join(fresh, list)
+}
+
+// join takes new symbols in. They are held until the connection that sees them
+// has taken over and their ids are known to go on.
+func (g *group) join(fresh *group, list []ingest.Symbol) error {
+	g.mu.Lock()
+	err := g.stream.Add(list...)
+	for _, s := range list {
+		if err == nil {
+			err = g.stream.Hold(s.Name)
+		}
+		g.series[s.Name] = fresh.series[s.Name]
+	}
+	names := sortedKeys(g.series)
+	g.mu.Unlock()
+	return errors.Join(err, g.source.SetSymbols(names))
+}

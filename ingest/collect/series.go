@@ -1,0 +1,99 @@
+package collect
+
+import (
+	"time"
+
+	"millrace/schema"
+)
+
+// series is the continuity of one symbol. It belongs to its group's lock.
+type series struct {
+	name   string
+	next   int64       // the id behind the highest one seen; −1: none is known
+	floor  int64       // ids from here on were seen by this process, but for the holes
+	lastT  schema.Time // of the newest trade
+	holes  holes
+	held   bool // the stream's marks name it
+	status schema.TradingStatus
+	// unproven: nothing has told yet what was missed while there was no
+	// connection.
+	unproven bool
+	mending  bool // a goroutine works on the holes
+	wake     chan struct{}
+	sent     map[int64]sent // foreign holes that were filled, by first id
+
+	heard time.Time     // when the newest trade came
+	pace  time.Duration // the usual time between two, in the mean
+	asked time.Time     // when its silence was last looked into
+
+	trades, copies, filled, found int64
+}
+
+// sent is a foreign hole that was filled: if it is still told as open later,
+// it is filled again.
+type sent struct {
+	at    time.Time
+	tries int
+}
+
+func newSeries(name string) *series {
+	return &series{name: name, next: -1, held: true, unproven: true, wake: make(chan struct{}, 1), sent: map[int64]sent{}}
+}
+
+// newSeriesAfter: an id that was seen, with a time so much beyond the newest,
+// is no copy. The exchange has begun its ids anew, and the processor must know.
+const newSeriesAfter = schema.Minute
+
+// place finds a trade's place among the ids. hand is false for one that adds
+// nothing: a copy, or an aggregate of which a part was seen and the rest is
+// being fetched as single trades.
+func (y *series) place(t *schema.Trade, now time.Time) (hand bool) {
+	switch {
+	case t.ID == y.next:
+	case y.next < 0:
+		y.floor = t.ID
+	case t.ID > y.next:
+		y.open(y.next, t.ID-1, now)
+	default:
+		if t.ID < y.floor && y.holes.missing(t.ID, t.Last) == 0 {
+			return true // from before this process; the log may have it or not
+		}
+		if t.Time > y.lastT+newSeriesAfter && y.lastT != 0 {
+			return true
+		}
+		if y.holes.missing(t.ID, t.Last) == t.Count() {
+			y.close(t.ID, t.Last)
+			return true
+		}
+		y.copies++
+		return false
+	}
+	if y.next < t.Last+1 {
+		y.next = t.Last + 1
+	}
+	y.lastT = max(y.lastT, t.Time)
+	return true
+}
+
+// open notes that ids were not seen.
+func (y *series) open(first, last int64, now time.Time) {
+	y.found++
+	y.holes.add(hole{first: first, last: last, after: y.lastT, cursor: -1, due: now.Add(grace),
+		whole: &stretch{first: first, last: last, left: last - first + 1, found: now}})
+}
+
+func (y *series) close(first, last int64) []*stretch { return y.holes.remove(first, last) }
+
+// hear keeps the usual time between trades.
+func (y *series) hear(now time.Time) {
+	if !y.heard.IsZero() {
+		y.pace += (min(now.Sub(y.heard), time.Hour) - y.pace) / 16
+	}
+	y.heard = now
+}
+
+// silent reports whether the symbol has been silent for long against its own
+// pace. A symbol without one yet is not.
+func (y *series) silent(now time.Time, atLeast time.Duration) bool {
+	return y.pace > 0 && now.Sub(y.heard) > max(atLeast, 20*y.pace)
+}

@@ -1,0 +1,90 @@
+package collect
+
+import (
+	"sync/atomic"
+	"time"
+
+	"millrace/ingest/binance"
+	"millrace/internal/latency"
+	"millrace/schema"
+)
+
+type stats struct {
+	Fill   latency.Histogram // from a hole's discovery to its last id handed over
+	filled atomic.Int64
+	open   atomic.Int64 // gaps that the processor tells of
+}
+
+// Status is what an operator sees of collecting.
+type Status struct {
+	Connections []ConnectionStatus
+	Symbols     []SymbolStatus
+	// OpenGaps are those that the processor tells of for these symbols.
+	OpenGaps int64
+	// Filled holes, and how long each took from its discovery.
+	Filled int64
+	Fill   latency.Snapshot
+	Budget binance.BudgetStats
+	// Offset is by how much the exchange's clock is ahead of the local one.
+	Offset      time.Duration
+	OffsetKnown bool
+}
+
+// ConnectionStatus is that of a group of symbols and its connection.
+type ConnectionStatus struct {
+	Symbols        int
+	Up             bool
+	Since          time.Time // when it stood; zero while it does not
+	Losses, Renews int64
+	Why            string // the last loss, failure or renewal
+	binance.Counts
+}
+
+// SymbolStatus is that of one symbol.
+type SymbolStatus struct {
+	Symbol string
+	Status schema.TradingStatus
+	Next   int64 // the next id
+	Trades int64 // received
+	Copies int64 // of them had been seen before
+	Filled int64 // ids fetched
+	Held   bool  // marks promise nothing of it
+	Heard  time.Time
+	Holes  []HoleStatus
+}
+
+// HoleStatus is a stretch of ids that are missing here.
+type HoleStatus struct {
+	First, Last int64
+	Since       time.Time
+	Why         string // why it can't be had; "" while it is being fetched
+}
+
+// Status gives how collecting stands. It is not of one moment.
+func (l *Live) Status() Status {
+	s := Status{OpenGaps: l.stats.open.Load(), Filled: l.stats.filled.Load(), Fill: l.stats.Fill.Snapshot()}
+	if r := l.Source.REST; r != nil {
+		s.Budget = r.Budget().Stats()
+		s.Offset, _, s.OffsetKnown = r.Clock().Offset()
+	}
+	for _, g := range l.all() {
+		g.source.SetOffset(s.Offset)
+		counts := g.source.Counts()
+		g.mu.Lock()
+		c := ConnectionStatus{Symbols: len(g.series), Up: g.up, Losses: g.losses, Renews: g.renews, Why: g.why, Counts: counts}
+		if g.up {
+			c.Since = g.stood
+		}
+		s.Connections = append(s.Connections, c)
+		for _, name := range sortedKeys(g.series) {
+			y := g.series[name]
+			x := SymbolStatus{Symbol: name, Status: y.status, Next: y.next, Trades: y.trades, Copies: y.copies, Filled: y.filled, Held: y.held, Heard: y.heard}
+			for _, h := range y.holes {
+				x.Holes = append(x.Holes, HoleStatus{h.first, h.last, h.whole.found, h.why})
+			}
+			s.Symbols = append(s.Symbols, x)
+		}
+		g.mu.Unlock()
+	}
+	return s
+}
