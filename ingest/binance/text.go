@@ -95,17 +95,21 @@ func parseInt(b []byte) (v int64, ok bool) {
 // milliseconds it would be the year 5138.
 const microsFrom = 1e14
 
+// maxMicros is the latest time that a trade may carry (schema.Trade.Validate).
+const maxMicros = 1 << 53
+
 // ParseTime makes a Time of Binance's figure, which is in milliseconds or, by
 // timeUnit and in newer dumps, in microseconds. ok is false where it is
 // negative or beyond what a trade may carry.
 func ParseTime(figure int64) (_ schema.Time, ok bool) {
-	if figure < 0 || figure > 1<<53 {
+	t := schema.Time(figure)
+	if figure < microsFrom {
+		t = schema.FromMillis(figure)
+	}
+	if figure < 0 || t > maxMicros {
 		return 0, false
 	}
-	if figure >= microsFrom {
-		return schema.Time(figure), true
-	}
-	return schema.FromMillis(figure), true
+	return t, true
 }
 
 // validSymbol is schema.ValidateSymbol, without an allocation for the symbols
