@@ -323,30 +323,6 @@ func TestDecodeSymbolsBeyondASCII(t *testing.T) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
-	for _, s := range []string{goodTrade, `{"stream":"bnbbtc@trade","data":` + goodTrade + `}`, `{"result":null,"id":"x"}`, `[1,{"a":"\ud83d\ude00"}]`,
-		`{"error":{"code":2,"msg":"x"},"id":2}`, `{"e":"aggTrade","E":1,"s":"A","a":7,"p":"0","q":"0","f":-1,"l":-1,"T":1,"m":true}`} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, frame []byte) {
-		var d Decoder
-		var ev Event
-		err := d.Decode(frame, &ev)
-		if errors.Is(err, ErrFrame) {
-			if json.Valid(frame) && bytes.ContainsAny(bytes.TrimSpace(frame)[:1], "{[") && bytes.Count(frame, []byte("["))+bytes.Count(frame, []byte("{")) <= maxDepth {
-				t.Fatalf("refused valid JSON: %v", err)
-			}
-			return
-		}
-		if !json.Valid(frame) {
-			t.Fatalf("took what is not JSON: %q", frame)
-		}
-		if err == nil && (ev.Kind == Trade || ev.Kind == AggTrade) && ev.Trade.Validate() != nil {
-			t.Fatalf("let an invalid trade through: %+v", ev.Trade)
-		}
-	})
-}
-
 func TestDecodeAllocatesNothing(t *testing.T) {
 	var d Decoder
 	var ev Event
