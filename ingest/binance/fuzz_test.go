@@ -3,6 +3,7 @@ package binance
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -121,13 +122,12 @@ func plainRows(body []byte, agg bool) bool {
 			continue
 		case string:
 			if isKey && depth == 2 {
-				for _, k := range known {
-					exact := v == k
-					if exact && seen[k] || !exact && strings.EqualFold(v, k) && !(agg && (v == "m" || v == "M")) {
-						return false
-					}
-					seen[k] = seen[k] || exact
+				exact := slices.Contains(known, v)
+				like := slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(v, k) })
+				if like && (!exact || seen[v]) {
+					return false
 				}
+				seen[v] = true
 			}
 		}
 		if depth == 2 {

@@ -260,7 +260,7 @@ func TestSBERefusesTrades(t *testing.T) {
 				t.Errorf("%s: gave out %+v", c.name, tr)
 			}
 		}
-		if all := c.bad == 3 || len(f.rows) == 0; (ev.EventTime == 0) != (all && c.is != schema.ErrOverflow) {
+		if all := c.bad == 3 || len(f.rows) == 0; (ev.EventTime == 0) != (all && !errors.Is(c.is, schema.ErrOverflow)) {
 			t.Errorf("%s: event time %v", c.name, ev.EventTime)
 		}
 	}
