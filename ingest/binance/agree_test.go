@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"millrace/schema"
@@ -80,6 +81,20 @@ func TestDecodersAgreeOnRecordedFrames(t *testing.T) {
 	})
 	if kinds[Trade] != 9757+14515 || kinds[AggTrade] != 2 || kinds[Other] < 90000 || len(kinds) != 3 {
 		t.Fatalf("kinds %v", kinds)
+	}
+}
+
+// What a Decoder keeps is as large as one frame makes it, not as all of them.
+func TestDecoderKeepsLittle(t *testing.T) {
+	var d Decoder
+	frame := []byte(strings.Replace(goodTrade, "BNBBTC", strings.Repeat(`\u0042`, 20), 1))
+	for range 1000 {
+		if _, good := agreeJSON(t, &d, frame); !good {
+			t.Fatal("refused")
+		}
+	}
+	if cap(d.scratch) > 2*len(frame) {
+		t.Errorf("%d bytes kept after frames of %d", cap(d.scratch), len(frame))
 	}
 }
 

@@ -20,7 +20,7 @@ var oddValues = []string{
 	`"0.000000000001"`, `"0.0000000000001"`, `"0.0000000000010"`, `"9223372036854775807"`, `"9223372036854775808"`, `"9223372036854775807.000"`, `"922337203685477580.80"`,
 	`"` + strings.Repeat("0", 64) + `"`, `"` + strings.Repeat("0", 65) + `"`, `"0\u002e5"`, `"trade"`, `"tr\u0061de"`, `"aggTrade"`, `"serverShutdown"`, `"kline"`, `"MARKET"`,
 	`"INSURANCE_FUND"`, `"BTCUSDT"`, `"A|B"`, `"A B"`, `"这是测试币456"`, `"\ud83d\ude00"`, `"\ud800"`, `"\ud800\u0041"`, `"\"\\\/\b"`, `"` + strings.Repeat("S", 65) + `"`,
-	`{}`, `[]`, `{"code":2,"msg":"no"}`, `{"code":"2"}`, `{"msg":"no","code":-1121,"m":true}`, `[{"e":"trade"}]`, ` { "E" : 5 } `,
+	`-5`, `"A\u007f"`, `{"code":2,"data":{"code":9}}`, `{}`, `[]`, `{"code":2,"msg":"no"}`, `{"code":"2"}`, `{"msg":"no","code":-1121,"m":true}`, `[{"e":"trade"}]`, ` { "E" : 5 } `,
 }
 
 // oddObject writes an object of some of the keys, most with the value that is
@@ -47,6 +47,8 @@ func oddObject(r *rand.Rand, right [][2]string) string {
 		case 4:
 			key = right[r.IntN(len(right))][0]
 		case 5:
+			member("stream", oddValues[r.IntN(len(oddValues))])
+		case 6:
 			key = []string{strings.ToUpper(key), strings.ToLower(key), "z" + key, ""}[r.IntN(4)]
 		}
 		member(key, value)
@@ -87,6 +89,33 @@ func TestDecodersAgreeOnOddFrames(t *testing.T) {
 	}
 	if refused < 2000 {
 		t.Errorf("%d refused", refused)
+	}
+}
+
+func TestPagesAgreeOnOddRows(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	trade := [][2]string{{"id", "12345"}, {"price", `"0.00100000"`}, {"qty", `"100"`}, {"quoteQty", `"0.1"`}, {"time", "1672515782135"}, {"isBuyerMaker", "true"}, {"isBestMatch", "true"}}
+	agg := [][2]string{{"a", "77"}, {"p", `"0.001"`}, {"q", `"100"`}, {"f", "100"}, {"l", "105"}, {"T", "1672515782135"}, {"m", "false"}, {"M", "true"}}
+	void := [][2]string{{"a", "77"}, {"p", `"0"`}, {"q", `"0"`}, {"f", "-1"}, {"l", "-1"}, {"T", "1672515782135"}, {"m", "false"}, {"M", "true"}}
+	trades, refused, voids := 0, 0, 0
+	for range 6000 {
+		isAgg := r.IntN(2) == 0
+		var rows []string
+		for range r.IntN(4) {
+			right := trade
+			if isAgg {
+				right = [][][2]string{agg, agg, void}[r.IntN(3)]
+			}
+			rows = append(rows, oddObject(r, right))
+		}
+		if p := agreePage(t, []byte("["+strings.Join(rows, ",")+"]"), isAgg); p != nil {
+			trades += len(p.Trades)
+			refused += len(p.Refused)
+			voids += p.Voids
+		}
+	}
+	if trades < 1000 || refused < 200 || voids < 200 {
+		t.Errorf("%d trades, %d refused, %d voids", trades, refused, voids)
 	}
 }
 

@@ -188,6 +188,7 @@ func TestSBERefusesFrames(t *testing.T) {
 	check("schema 0", set(4, 0))
 	check("schema 257", set(5, 1))
 	check("a block of 17", set(0, 17))
+	check("a block of 17 and nothing amiss behind it", append(set(0, 17)[:25:25], whole[26:]...))
 	check("a block of nothing", set(0, 0))
 	check("the longest block", set(0, 0xff, 0xff))
 	check("trades of 24", set(26, 24))
@@ -237,6 +238,7 @@ func TestSBERefusesTrades(t *testing.T) {
 		{"the longest symbol", func(f *sbeFrame) { f.symbol = strings.Repeat("A", 255) }, "", id, schema.ErrSymbol, 3},
 		{"symbol with a bar", func(f *sbeFrame) { f.symbol = "BTC|USDT" }, "", id, schema.ErrSymbol, 3},
 		{"symbol with a zero", func(f *sbeFrame) { f.symbol = "BTC\x00" }, "", id, schema.ErrSymbol, 3},
+		{"symbol with a delete", func(f *sbeFrame) { f.symbol = "BTC\x7f" }, "", id, schema.ErrSymbol, 3},
 		{"symbol not UTF-8", func(f *sbeFrame) { f.symbol = "BTC\xff" }, "", id, schema.ErrSymbol, 3},
 		{"no symbol, id negative", func(f *sbeFrame) { f.symbol, f.rows[0].id = "", -7 }, "", -1, schema.ErrSymbol, 3},
 		{"no symbol, no trade", func(f *sbeFrame) { f.symbol, f.rows = "", nil }, "", -1, schema.ErrSymbol, 0},

@@ -58,7 +58,7 @@ func (o object) int(key string) (int64, bool) {
 		return 0, false
 	}
 	v, _ := new(big.Int).SetString(string(o[key]), 10)
-	if !v.IsInt64() || v.Int64() == -1<<63 {
+	if !v.IsInt64() {
 		return 0, false
 	}
 	return v.Int64(), true

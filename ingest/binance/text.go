@@ -1,6 +1,7 @@
 package binance
 
 import (
+	"math"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -82,13 +83,15 @@ func parseInt(b []byte) (v int64, ok bool) {
 	for _, c := range b {
 		u = u*10 + uint64(c-'0')
 	}
-	if u > 1<<63-1 {
-		return 0, false
-	}
-	if negative {
+	switch {
+	case u <= 1<<63-1 && negative:
 		return -int64(u), true
+	case u <= 1<<63-1:
+		return int64(u), true
+	case u == 1<<63 && negative:
+		return math.MinInt64, true
 	}
-	return int64(u), true
+	return 0, false
 }
 
 // microsFrom is the least figure that is taken for microseconds: as

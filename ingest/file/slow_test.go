@@ -7,7 +7,9 @@ import (
 	"errors"
 	"io"
 	"math/big"
+	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -224,6 +226,42 @@ func TestDumpsAgreeOnRecordedRows(t *testing.T) {
 				t.Errorf("%s: %d trades", path, len(all))
 			}
 		}
+	}
+}
+
+func TestDumpsAgreeOnOddRows(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	odd := []string{"", "0", "-1", "+1", "1", "007", "1.5", "0.0", "1e3", "x", " 1", "true", "False", "TRUE", "no", "9223372036854775807", "9223372036854775808", "18014398509481983", "18014398509481984",
+		"0.000000000001", "0.0000000000001", "1735689600000000", "1735775999999999", "1735776000000000", "1735689599999999", "1735689600000", "1735775999999", "1735776000000", "9007199254740992", "9007199254740993",
+		strings.Repeat("0", 64), strings.Repeat("0", 65), "a,b"}
+	rows := map[string]string{"trades": "51175358,17.80180000,5.69,101.29,1735689600010866,True,True", "trades of futures": "51175358,17.8,5.69,101.29,1735689600010,true",
+		"aggTrades": "100,17.8,5.69,51175358,51175360,1735689600010866,False,True", "aggTrades of futures": "100,17.8,5.69,51175358,51175360,1735689600010,true", "void": "100,0,0.0,-1,-1,1735689600010866,False,True"}
+	paths := []string{"some.csv", "AAA-trades-2025-01-01.csv", "AAA-aggTrades-2025-01-01.csv"}
+	dir := t.TempDir()
+	read := 0
+	for range 3000 {
+		row := rows[[]string{"trades", "trades of futures", "aggTrades", "aggTrades of futures"}[r.IntN(4)]]
+		var b strings.Builder
+		for range r.IntN(6) {
+			one := row
+			if r.IntN(10) == 0 {
+				one = rows["void"]
+			}
+			cols := strings.Split(one, ",")
+			if r.IntN(3) == 0 {
+				cols[r.IntN(len(cols))] = odd[r.IntN(len(odd))]
+			}
+			b.WriteString(strings.Join(cols, ",") + []string{"\n", "\n", "\r\n"}[r.IntN(3)])
+		}
+		path := filepath.Join(dir, paths[r.IntN(len(paths))])
+		data := []byte(b.String()[:b.Len()-min(b.Len(), r.IntN(3))])
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		read += len(agreeDump(t, path, data))
+	}
+	if read < 2000 {
+		t.Errorf("%d trades", read)
 	}
 }
 
