@@ -99,10 +99,10 @@ func plainRows(body []byte, agg bool) bool {
 	depth := 0
 	seen := map[string]bool{}
 	isKey := false
-	for {
+	for first := true; first || depth > 0; first = false {
 		tok, err := d.Token()
 		if err != nil {
-			return !d.More() && depth == 0
+			return false
 		}
 		switch v := tok.(type) {
 		case json.Delim:
@@ -134,6 +134,7 @@ func plainRows(body []byte, agg bool) bool {
 			isKey = !isKey
 		}
 	}
+	return true
 }
 
 // FuzzPages: any body is a page as the plain way reads it, or an error.

@@ -313,10 +313,11 @@ func slowScaled(m int64, exp int8) (schema.Decimal, bool) {
 	return schema.Decimal{}, false
 }
 
-// slowPage reads a REST answer of trades or of aggregates.
+// slowPage reads a REST answer of trades or of aggregates; what stands behind it
+// is not its matter.
 func slowPage(body []byte, agg bool, symbol string) (*Page, error) {
 	var rows []object
-	if err := json.Unmarshal(body, &rows); err != nil {
+	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&rows); err != nil {
 		return nil, errSlowFrame
 	}
 	p := &Page{FirstRow: -1, LastRow: -1}

@@ -1,6 +1,9 @@
 package binance
 
 import (
+	"encoding/json"
+	"errors"
+	"io"
 	"math"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -113,6 +116,23 @@ func ParseTime(figure int64) (_ schema.Time, ok bool) {
 		return 0, false
 	}
 	return t, true
+}
+
+// decodeOne reads the one JSON value that r holds. More behind it would mean
+// that an answer is not what it was taken for.
+func decodeOne(r io.Reader, v any) error {
+	d := json.NewDecoder(r)
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	switch _, err := d.Token(); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err == nil || errors.As(err, new(*json.SyntaxError)):
+		return errors.New("more text behind the value")
+	default:
+		return err
+	}
 }
 
 // validSymbol is schema.ValidateSymbol, without an allocation for the symbols

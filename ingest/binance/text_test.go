@@ -1,7 +1,11 @@
 package binance
 
 import (
+	"errors"
+	"io"
+	"strings"
 	"testing"
+	"testing/iotest"
 
 	"millrace/schema"
 )
@@ -27,5 +31,25 @@ func TestParseTime(t *testing.T) {
 	}
 	if err := d.Decode([]byte(`{"e":"kline","E":36893488147419}`), &ev); err != nil || ev.EventTime != 0 {
 		t.Errorf("E %v, %v", ev.EventTime, err)
+	}
+}
+
+func TestDecodeOne(t *testing.T) {
+	for body, good := range map[string]bool{`[]`: true, " [1]\r\n": true, `[]0`: false, `[][]`: false, `[]]`: false, `[],`: false, `[]x`: false, `[`: false, ``: false} {
+		var rows []int
+		if err := decodeOne(strings.NewReader(body), &rows); (err == nil) != good {
+			t.Errorf("%q: %v", body, err)
+		}
+	}
+	// A body that breaks off behind the value is no end.
+	broken := errors.New("broken")
+	if err := decodeOne(io.MultiReader(strings.NewReader("[1] "), iotest.ErrReader(broken)), new([]int)); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	if _, err := ReadKlines(strings.NewReader("[[]")); err == nil {
+		t.Error("half an answer was taken")
+	}
+	if all, err := ReadKlines(strings.NewReader("[] []")); err == nil {
+		t.Errorf("two answers were taken for one: %v", all)
 	}
 }
