@@ -19,19 +19,19 @@ func FuzzDecode(f *testing.F) {
 		strings.Replace(goodTrade, `"m"`, `"X":"INSURANCE_FUND","m"`, 1), strings.Replace(goodTrade, "BNBBTC", `\u8fd9\ud83d\ude00\ud800`, 1)} {
 		f.Add([]byte(s))
 	}
+	var d Decoder // reused, as a connection does
 	// One of each kind of recorded frame, but for the long ones.
 	seen := map[string]bool{}
 	recordedFrames(f, func(frame []byte) {
-		var w wireFrame
-		if len(frame) > 1000 || json.Unmarshal(frame, &w) != nil || w.Data == nil {
+		var ev Event
+		if len(frame) > 1000 || d.Decode(frame, &ev) != nil {
 			return
 		}
-		if kind := w.Stream + w.Data.E; !seen[kind] {
+		if kind := string(ev.Stream); !seen[kind] {
 			seen[kind] = true
-			f.Add(frame)
+			f.Add(bytes.Clone(frame))
 		}
 	})
-	var d Decoder // reused, as a connection does
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		whole := bytes.Clone(frame)
 		deep := bytes.Count(frame, []byte("["))+bytes.Count(frame, []byte("{")) > maxDepth
