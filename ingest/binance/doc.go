@@ -1,10 +1,11 @@
-// Package binance speaks Binance's market data protocol: the JSON of its
-// streams, its REST answers, and one websocket connection of combined streams.
+// Package binance speaks Binance's market data protocol: the JSON and the SBE
+// of its streams, its REST answers, and one websocket connection of combined streams.
 //
-//	Decoder  frame ──▶ Event (a trade, an aggregate, an answer, a farewell)
-//	conn     one websocket connection: frames ──▶ Out, with a promise of time
-//	Source   one conn after another, with a growing pause between failures
-//	Client   the few REST calls that a collector needs
+//	Decoder     text frame ──▶ Event (a trade, an aggregate, an answer, a farewell)
+//	SBEDecoder  binary frame ──▶ SBEEvent (the trades of one order)
+//	conn        one websocket connection: frames ──▶ Out, with a promise of time
+//	Source      one conn after another, with a growing pause between failures
+//	Client      the few REST calls that a collector needs
 //
 // Binance uses keys that differ only in case (m and M, t and T, e and E), which
 // encoding/json does not tell apart. The Decoder does, and allocates nothing

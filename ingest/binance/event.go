@@ -49,7 +49,7 @@ type Event struct {
 }
 
 var (
-	// ErrFrame reports a frame that is not the JSON it should be.
+	// ErrFrame reports a frame that is not the JSON, or the SBE, it should be.
 	ErrFrame = errors.New("not a frame of binance's")
 	// ErrField reports a field of an event that is missing or of a wrong type.
 	ErrField = errors.New("bad field")

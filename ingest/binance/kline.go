@@ -103,7 +103,7 @@ func ParseKline(cols [][]byte) (k Kline, err error) {
 // ReadKlines reads a REST answer: an array of arrays of twelve.
 func ReadKlines(r io.Reader) ([]Kline, error) {
 	var rows [][]json.RawMessage
-	if err := json.NewDecoder(r).Decode(&rows); err != nil {
+	if err := decodeOne(r, &rows); err != nil {
 		return nil, fmt.Errorf("klines: %w", err)
 	}
 	return klines(rows)

@@ -38,7 +38,7 @@ func serve(t *testing.T, status int, header http.Header, body string) *Client {
 	return c
 }
 
-func recorded(t *testing.T, path string) string {
+func recorded(t testing.TB, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("..", "testdata", path))
 	if err != nil {

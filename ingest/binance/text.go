@@ -1,6 +1,10 @@
 package binance
 
 import (
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -82,30 +86,53 @@ func parseInt(b []byte) (v int64, ok bool) {
 	for _, c := range b {
 		u = u*10 + uint64(c-'0')
 	}
-	if u > 1<<63-1 {
-		return 0, false
-	}
-	if negative {
+	switch {
+	case u <= 1<<63-1 && negative:
 		return -int64(u), true
+	case u <= 1<<63-1:
+		return int64(u), true
+	case u == 1<<63 && negative:
+		return math.MinInt64, true
 	}
-	return int64(u), true
+	return 0, false
 }
 
 // microsFrom is the least figure that is taken for microseconds: as
 // milliseconds it would be the year 5138.
 const microsFrom = 1e14
 
+// maxMicros is the latest time that a trade may carry (schema.Trade.Validate).
+const maxMicros = 1 << 53
+
 // ParseTime makes a Time of Binance's figure, which is in milliseconds or, by
 // timeUnit and in newer dumps, in microseconds. ok is false where it is
 // negative or beyond what a trade may carry.
 func ParseTime(figure int64) (_ schema.Time, ok bool) {
-	if figure < 0 || figure > 1<<53 {
+	t := schema.Time(figure)
+	if figure < microsFrom {
+		t = schema.FromMillis(figure)
+	}
+	if figure < 0 || t > maxMicros {
 		return 0, false
 	}
-	if figure >= microsFrom {
-		return schema.Time(figure), true
+	return t, true
+}
+
+// decodeOne reads the one JSON value that r holds. More behind it would mean
+// that an answer is not what it was taken for.
+func decodeOne(r io.Reader, v any) error {
+	d := json.NewDecoder(r)
+	if err := d.Decode(v); err != nil {
+		return err
 	}
-	return schema.FromMillis(figure), true
+	switch _, err := d.Token(); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err == nil || errors.As(err, new(*json.SyntaxError)):
+		return errors.New("more text behind the value")
+	default:
+		return err
+	}
 }
 
 // validSymbol is schema.ValidateSymbol, without an allocation for the symbols

@@ -127,14 +127,14 @@ func (l *lines) bad(err error) error {
 	return fmt.Errorf("%s: line %d: %w: %w", l.path, l.number, ErrLine, err)
 }
 
-// Close closes what openLines opened.
-func (l *lines) Close() error {
-	var errs []error
+// Close closes what openLines opened. Unpackers say again here what Next has
+// said, so only the file's own word counts, which is the last.
+func (l *lines) Close() (err error) {
 	for _, c := range l.close {
-		errs = append(errs, c.Close())
+		err = c.Close()
 	}
 	l.close = nil
-	return errors.Join(errs...)
+	return err
 }
 
 // snippet bounds what an error shows of a line.
