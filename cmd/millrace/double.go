@@ -48,12 +48,17 @@ func (a *app) doubleCommand() command {
 
 // runDouble is the double on its own.
 func runDouble(ctx context.Context, s *settings, log *slog.Logger) error {
-	d, err := openDouble(s, s.Market.Listen)
+	d, err := openDouble(s, s.Market.Listen, log)
 	if err != nil {
 		return err
 	}
 	ws, rest := d.URLs()
 	log.Info("serving Binance's protocol", "binance-ws", ws, "binance-rest", rest, "symbols", d.Symbols())
+	defer func() {
+		c := d.Counters()
+		log.Info("clients", "calls", c.Calls, "weight-peak", c.WeightPeak, "too-many", c.TooMany, "banned", c.Banned, "attempts", c.Attempts,
+			"refused", c.Refused, "messages-peak", c.MessagesPeak, "closes", c.Closes, "faults", c.Faults)
+	}()
 	work, stop := context.WithCancel(ctx)
 	defer stop()
 	g, work := errgroup.WithContext(work)
@@ -80,8 +85,8 @@ func runDouble(ctx context.Context, s *settings, log *slog.Logger) error {
 }
 
 // openDouble makes the double and takes the port.
-func openDouble(s *settings, addr string) (*double.Double, error) {
-	d, err := newDouble(s, addr)
+func openDouble(s *settings, addr string, log *slog.Logger) (*double.Double, error) {
+	d, err := newDouble(s, addr, log)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +94,7 @@ func openDouble(s *settings, addr string) (*double.Double, error) {
 }
 
 // newDouble reads what is to be replayed.
-func newDouble(s *settings, addr string) (*double.Double, error) {
+func newDouble(s *settings, addr string, log *slog.Logger) (*double.Double, error) {
 	if s.Dev.UntilDone && len(s.Market.From) == 0 && s.Double.Until == 0 {
 		return nil, usagef("--until-done: a made-up market has no end; name recordings by --from, or give it one by --market-until")
 	}
@@ -106,14 +111,18 @@ func newDouble(s *settings, addr string) (*double.Double, error) {
 			return nil, usagef("--scenario: %w", err)
 		}
 	}
-	return double.New(double.Config{
+	cfg := double.Config{
 		Faults: faults,
 		Addr:   addr, Files: s.Market.From, Speed: s.Market.Speed,
 		Synthetic: double.Synthetic{
 			Seed: s.Market.Seed, Symbols: s.Market.Symbols, Rate: s.Market.Rate,
 			Start: s.Double.Start, Until: s.Double.Until, Pace: s.Double.Pace,
 		},
-	})
+	}
+	if log != nil {
+		cfg.OnFault = func(f *double.Fault) { log.Info("fault", "kind", f.Kind, "for", f.For) }
+	}
+	return double.New(cfg)
 }
 
 // optionalMoment is a moment that need not be given.

@@ -98,9 +98,11 @@ func TestDoubleWithWrongInput(t *testing.T) {
 
 // A made-up market in the past ends the command with its own end.
 func TestDoubleOfAPastMarketEnds(t *testing.T) {
+	scenario := filepath.Join(t.TempDir(), "cut.yaml")
+	write(t, scenario, "faults:\n  - {kind: cut, at: 10s, clock: market}\n")
 	code, _, errs := runTest(t, nil, "double", "--market-start", "2025-05-01", "--market-until", "2025-05-01T00:01:00Z", "--pace", "300",
-		"--until-done", "--listen", "127.0.0.1:0")
-	if code != exitOK || !strings.Contains(errs, "the market is at its end") {
+		"--scenario", scenario, "--until-done", "--listen", "127.0.0.1:0")
+	if code != exitOK || !strings.Contains(errs, "the market is at its end") || !strings.Contains(errs, "msg=fault role=double kind=cut") || !strings.Contains(errs, "faults=map[cut:1]") {
 		t.Errorf("exit code %d\n%s", code, errs)
 	}
 }

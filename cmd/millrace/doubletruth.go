@@ -38,7 +38,7 @@ func (a *app) truth(ctx context.Context, s *settings, t *truthFlags) error {
 	if err := periods(&list).set([]string{t.periods}); err != nil {
 		return usagef("--periods: %w", err)
 	}
-	d, err := newDouble(s, "")
+	d, err := newDouble(s, "", nil)
 	if err != nil {
 		return err
 	}

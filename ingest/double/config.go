@@ -43,6 +43,8 @@ type Config struct {
 	APIKey string
 	// Faults are what goes wrong, and when.
 	Faults Scenario
+	// OnFault is told of each fault that begins; it must be quick.
+	OnFault func(*Fault)
 	// FlatErrors answers bad control messages as Binance's documents have it,
 	// not nested under "error" as seen on the wire.
 	FlatErrors bool

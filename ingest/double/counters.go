@@ -1,7 +1,9 @@
 package double
 
 import (
+	"encoding/json"
 	"maps"
+	"net/http"
 	"sync"
 	"sync/atomic"
 )
@@ -11,19 +13,19 @@ import (
 // that keeps to the limits leaves TooMany, Banned and Refused at 0 whatever the
 // faults are.
 type Counters struct {
-	Calls      int64 // of REST
-	WeightPeak int64 // most weight counted in one minute for one address
-	TooMany    int64 // 429s answered for weight
-	Banned     int64 // 418s answered for weight
+	Calls      int64 `json:"calls"`       // of REST
+	WeightPeak int64 `json:"weight_peak"` // most weight counted in one minute for one address
+	TooMany    int64 `json:"too_many"`    // 429s answered for weight
+	Banned     int64 `json:"banned"`      // 418s answered for weight
 
-	Attempts     int64 // to open a websocket
-	AttemptsPeak int   // most of one address within five minutes
-	Refused      int64 // attempts refused, by the limit or for what they asked
-	MessagesPeak int64 // most messages of a client within a second on one connection
-	StreamsPeak  int64 // most streams on one connection
+	Attempts     int64 `json:"attempts"`      // to open a websocket
+	AttemptsPeak int   `json:"attempts_peak"` // most of one address within five minutes
+	Refused      int64 `json:"refused"`       // attempts refused, by the limit or for what they asked
+	MessagesPeak int64 `json:"messages_peak"` // most messages of a client within a second on one connection
+	StreamsPeak  int64 `json:"streams_peak"`  // most streams on one connection
 
-	Closes map[string]int64 // connections ended, by reason
-	Faults map[string]int64 // faults begun, by kind
+	Closes map[string]int64 `json:"closes"` // connections ended, by reason
+	Faults map[string]int64 `json:"faults"` // faults begun, by kind
 }
 
 // The reasons for which a connection ends.
@@ -63,6 +65,13 @@ func (t *tally) closed(reason string) {
 	t.mu.Lock()
 	t.closes[reason]++
 	t.mu.Unlock()
+}
+
+// serveCounters is no path of Binance's: a test of whole processes reads them
+// there.
+func (d *Double) serveCounters(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(d.Counters()) // a client that left has nobody to be told
 }
 
 // Counters gives the figures of the moment.

@@ -87,7 +87,7 @@ func (f *faults) begin(now time.Time, market schema.Time) {
 	for i := range f.scenario.Faults {
 		fault := &f.scenario.Faults[i]
 		if fault.Kind == faultVoids {
-			f.d.tally.fault(fault.Kind)
+			f.tell(fault)
 			continue
 		}
 		at := fault.At
@@ -197,9 +197,17 @@ func (f *faults) wall(r *Fault, d time.Duration) time.Duration {
 // hits reports whether a fault is about a connection.
 func (r *running) hits(c *client) bool { return share(r.Connections, mix(r.draw, 2, c.serial)) }
 
+// tell lets be known that a fault begins.
+func (f *faults) tell(fault *Fault) {
+	f.d.tally.fault(fault.Kind)
+	if f.d.cfg.OnFault != nil {
+		f.d.cfg.OnFault(fault)
+	}
+}
+
 // start begins a fault.
 func (f *faults) start(p *planned) {
-	f.d.tally.fault(p.fault.Kind)
+	f.tell(p.fault)
 	r := &running{Fault: p.fault, draw: mix(p.draw, 3, uint64(p.n)), end: -1, left: -1}
 	if r.For > 0 {
 		r.end = p.at + r.For

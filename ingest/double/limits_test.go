@@ -154,6 +154,11 @@ func TestConnectionsAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "two ends", func() bool { c := d.Counters(); return c.Closes[byClient] == 1 && c.Closes[byRate] == 1 })
+	_, rest := d.URLs()
+	var told Counters
+	if _, body := get(t, rest+"/double/counters", false); json.Unmarshal([]byte(body), &told) != nil || told.Attempts != 3 || told.Closes[byRate] != 1 {
+		t.Errorf("%s", body)
+	}
 	if c := d.Counters(); c.Attempts != 3 || c.AttemptsPeak != 3 || c.Refused != 1 || c.MessagesPeak != 6 || c.StreamsPeak != 2 {
 		t.Errorf("%+v", c)
 	}

@@ -23,6 +23,7 @@ func (d *Double) handler(ctx context.Context) http.Handler {
 		mux.HandleFunc("GET "+at+"/ws/", stream)
 		mux.HandleFunc("GET "+at+"/stream", stream)
 	}
+	mux.HandleFunc("GET /double/counters", d.serveCounters)
 	mux.HandleFunc("GET /data/spot/daily/{kind}/{symbol}/{file}", func(w http.ResponseWriter, r *http.Request) { d.serveDump(ctx, w, r) })
 	for path, e := range d.endpoints() {
 		mux.HandleFunc("GET /api/v3/"+path, func(w http.ResponseWriter, r *http.Request) { d.serveCall(w, r, path, e) })
