@@ -61,6 +61,9 @@ type Config struct {
 	REST *Client
 	// Symbols are the symbols to collect, as in exchangeInfo (upper case).
 	Symbols []string
+	// APIKey asks for the binary SBE streams, which need one. WS is then a
+	// server of those.
+	APIKey string
 	// Aggregates asks for <symbol>@aggTrade instead of <symbol>@trade.
 	Aggregates bool
 	// Milliseconds leaves times in milliseconds; the default is microseconds.
@@ -112,6 +115,8 @@ func (c *Config) EnsureDefaults() {
 	set(&c.MaxPause, 30*time.Second)
 }
 
+func (c *Config) sbe() bool { return c.APIKey != "" }
+
 // Validate checks the settings after EnsureDefaults.
 func (c *Config) Validate() error {
 	if len(c.Symbols) == 0 {
@@ -119,6 +124,9 @@ func (c *Config) Validate() error {
 	}
 	if len(c.Symbols) > MaxStreams {
 		return fmt.Errorf("binance websocket: %d symbols, but a connection takes %d: use more sources", len(c.Symbols), MaxStreams)
+	}
+	if c.sbe() && c.Aggregates {
+		return errors.New("binance websocket: SBE has no streams of aggregates")
 	}
 	seen := make(map[string]bool, len(c.Symbols))
 	for _, s := range c.Symbols {

@@ -37,6 +37,9 @@ type conn struct {
 	ws      *websocket.Conn
 	dec     Decoder
 	ev      Event
+	sbe     SBEDecoder
+	sbeEv   SBEEvent
+	single  [1]schema.Trade
 	buf     []byte
 	session Session
 	newest  schema.Time // newest E
@@ -62,7 +65,7 @@ type ping struct {
 
 // run reads until the connection ends, and returns why.
 func (c *conn) run(ctx context.Context) error {
-	subs, err := subscribe(c.url, c.list, c.suffix(), !c.cfg.Milliseconds)
+	subs, err := subscribe(c.url, c.list, c.suffix(), !c.cfg.Milliseconds && !c.cfg.sbe())
 	if err != nil {
 		return fatal{err}
 	}
@@ -112,14 +115,19 @@ func (c *conn) suffix() string {
 func (c *conn) dial(ctx context.Context, url string) error {
 	dctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
+	header := http.Header{}
+	if c.cfg.sbe() {
+		header.Set("X-MBX-APIKEY", c.cfg.APIKey)
+	}
 	ws, resp, err := websocket.Dial(dctx, url, &websocket.DialOptions{
 		HTTPClient:     c.http,
+		HTTPHeader:     header,
 		OnPongReceived: func(_ context.Context, payload []byte) { c.pong(payload) },
 	})
 	if err != nil {
 		err = fmt.Errorf("connect to %s: %w", c.url, err)
 		// What the server says of the request itself will not change.
-		if resp != nil && (resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusUpgradeRequired) {
+		if resp != nil && (resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusUpgradeRequired || resp.StatusCode == http.StatusUnauthorized) {
 			return fatal{err}
 		}
 		return err
@@ -141,10 +149,13 @@ func (c *conn) read() error {
 		}
 		received := schema.FromStd(time.Now())
 		c.source.counts.frame(len(c.buf), received)
-		if typ != websocket.MessageText {
-			err = c.refuse(received, fmt.Errorf("%w: a binary message of %d bytes", ErrFrame, len(c.buf)))
-		} else {
+		switch {
+		case typ == websocket.MessageText:
 			err = c.frame(received)
+		case c.cfg.sbe():
+			err = c.binary(received)
+		default:
+			err = c.refuse(received, fmt.Errorf("%w: a binary message of %d bytes", ErrFrame, len(c.buf)))
 		}
 		if err != nil {
 			return err
@@ -178,20 +189,10 @@ func (c *conn) frame(received schema.Time) error {
 	}
 	switch ev.Kind {
 	case Trade, AggTrade:
-		_, ours := c.symbols[string(ev.Symbol)]
-		if !ours || (ev.Kind == AggTrade) != c.cfg.Aggregates {
-			return c.refuse(received, fmt.Errorf("%w: an event of a stream that was not asked for", ErrFrame))
+		if (ev.Kind == AggTrade) != c.cfg.Aggregates || c.cfg.sbe() {
+			return c.refuse(received, errNotAsked)
 		}
-		c.handing.Store(true)
-		if err := c.out.Trade(ev.Symbol, &ev.Trade, received); err != nil {
-			return fatal{fmt.Errorf("hand over: %w", err)}
-		}
-		c.handing.Store(false)
-		c.source.counts.lag(ev.EventTime, received)
-		if ev.EventTime > c.newest {
-			c.newest = ev.EventTime
-			c.promise(c.newest)
-		}
+		return c.trades(ev.Symbol, c.one(&ev.Trade), ev.EventTime, received)
 	case Shutdown:
 		if h := c.cfg.Hooks.Shutdown; h != nil {
 			h()
@@ -205,6 +206,48 @@ func (c *conn) frame(received schema.Time) error {
 			return fatal{err}
 		}
 		return err
+	}
+	return nil
+}
+
+// binary decodes the SBE message in c.buf and hands its trades over.
+func (c *conn) binary(received schema.Time) error {
+	why := c.sbe.Decode(c.buf, &c.sbeEv)
+	if c.sbeEv.Kind == Trade {
+		if err := c.trades(c.sbeEv.Symbol, c.sbeEv.Trades, c.sbeEv.EventTime, received); err != nil {
+			return err
+		}
+	}
+	if why != nil {
+		return c.refuse(received, why)
+	}
+	return nil
+}
+
+var errNotAsked = fmt.Errorf("%w: an event of a stream that was not asked for", ErrFrame)
+
+// one gives a trade as a list, without an allocation.
+func (c *conn) one(t *schema.Trade) []schema.Trade {
+	c.single[0] = *t
+	return c.single[:]
+}
+
+// trades hands over what one message brought.
+func (c *conn) trades(symbol []byte, list []schema.Trade, e, received schema.Time) error {
+	if _, ours := c.symbols[string(symbol)]; !ours {
+		return c.refuse(received, errNotAsked)
+	}
+	c.handing.Store(true)
+	for i := range list {
+		if err := c.out.Trade(symbol, &list[i], received); err != nil {
+			return fatal{fmt.Errorf("hand over: %w", err)}
+		}
+	}
+	c.handing.Store(false)
+	c.source.counts.lag(e, received)
+	if e > c.newest {
+		c.newest = e
+		c.promise(c.newest)
 	}
 	return nil
 }
