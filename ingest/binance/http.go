@@ -24,7 +24,7 @@ const readBuffer = 64 << 10
 func newTransport(caFile string, buffered bool) (*http.Transport, error) {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	t := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
+		Proxy:                  environmentProxy,
 		DialContext:            dialer.DialContext,
 		TLSHandshakeTimeout:    10 * time.Second,
 		ResponseHeaderTimeout:  15 * time.Second,
@@ -55,6 +55,38 @@ func newTransport(caFile string, buffered bool) (*http.Transport, error) {
 		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
 	return t, nil
+}
+
+// environmentProxy gives the proxy that the environment names. An address that
+// is none is not shown: it might hold a password.
+func environmentProxy(r *http.Request) (*url.URL, error) {
+	u, err := http.ProxyFromEnvironment(r)
+	if err != nil {
+		return nil, errors.New("proxy: the environment names one that is no address: correct HTTPS_PROXY or HTTP_PROXY")
+	}
+	return u, nil
+}
+
+// setProxy sends what goes through t by the proxy; "" leaves the environment's.
+// No error shows the proxy's address, which may hold a password.
+func setProxy(t *http.Transport, proxy string) error {
+	if proxy == "" {
+		return nil
+	}
+	u, err := url.Parse(proxy)
+	if err != nil {
+		return errors.New("proxy: it is no address: wanted http://, https:// or socks5://[USER:PASSWORD@]HOST:PORT")
+	}
+	switch u.Scheme {
+	case "http", "https", "socks5", "socks5h":
+	default:
+		return fmt.Errorf("proxy %s: wanted http://, https:// or socks5://[USER:PASSWORD@]HOST:PORT", u.Redacted())
+	}
+	if u.Host == "" || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
+		return fmt.Errorf("proxy %s://…: wanted only [USER:PASSWORD@]HOST:PORT behind it", u.Scheme)
+	}
+	t.Proxy = http.ProxyURL(u)
+	return nil
 }
 
 // bufferedConn reads ahead.

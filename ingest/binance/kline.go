@@ -140,7 +140,7 @@ func (c *Client) Klines(ctx context.Context, symbol string, p schema.Period, fro
 func (c *Client) klines(ctx context.Context, q url.Values) ([]Kline, error) {
 	const path = "/api/v3/klines"
 	var rows [][]json.RawMessage
-	if err := c.get(ctx, path, q, maxPageBody, &rows); err != nil {
+	if _, err := c.get(ctx, request{path: path, query: q, weight: 2, priority: PriorityHistory, limit: maxPageBody}, &rows); err != nil {
 		return nil, err
 	}
 	all, err := klines(rows)

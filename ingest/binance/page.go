@@ -20,6 +20,8 @@ type Page struct {
 	FirstRow, LastRow int64
 	// Voids is the number of aggregates that stand for no trade.
 	Voids int
+	// Reply tells when the answer came.
+	Reply Reply
 }
 
 // restTrade is a row of trades and historicalTrades.
@@ -62,10 +64,11 @@ func pageQuery(symbol string, limit int) url.Values {
 
 func (c *Client) trades(ctx context.Context, path, symbol string, q url.Values) (*Page, error) {
 	var rows []restTrade
-	if err := c.get(ctx, path, q, maxPageBody, &rows); err != nil {
+	a, err := c.get(ctx, request{path: path, query: q, weight: 25, priority: PriorityFill, limit: maxPageBody}, &rows)
+	if err != nil {
 		return nil, err
 	}
-	p := &Page{FirstRow: -1, LastRow: -1}
+	p := &Page{FirstRow: -1, LastRow: -1, Reply: a}
 	for _, r := range rows {
 		if r.ID == nil || r.IsBuyerMaker == nil {
 			return nil, fmt.Errorf("get %s: %w: a row without id or isBuyerMaker", path, ErrField)
@@ -91,13 +94,33 @@ func (c *Client) AggTradesSince(ctx context.Context, symbol string, from schema.
 	return c.aggs(ctx, symbol, q)
 }
 
+// AggTradesUntil asks for the newest aggregates with T at or before until, up
+// to MaxPage. Their order is that of the ids too. Times are cut to the
+// millisecond.
+func (c *Client) AggTradesUntil(ctx context.Context, symbol string, until schema.Time, limit int) (*Page, error) {
+	q := pageQuery(symbol, limit)
+	q.Set("endTime", strconv.FormatInt(until.Millis(), 10))
+	return c.aggs(ctx, symbol, q)
+}
+
+// AggTradesBetween asks for the oldest aggregates with T in [from, to], up to
+// MaxPage. Where there are more, AggTrades goes on at LastRow + 1: several can
+// have one T, so a time would not do. Times are cut to the millisecond.
+func (c *Client) AggTradesBetween(ctx context.Context, symbol string, from, to schema.Time, limit int) (*Page, error) {
+	q := pageQuery(symbol, limit)
+	q.Set("startTime", strconv.FormatInt(from.Millis(), 10))
+	q.Set("endTime", strconv.FormatInt(to.Millis(), 10))
+	return c.aggs(ctx, symbol, q)
+}
+
 func (c *Client) aggs(ctx context.Context, symbol string, q url.Values) (*Page, error) {
 	const path = "/api/v3/aggTrades"
 	var rows []restAgg
-	if err := c.get(ctx, path, q, maxPageBody, &rows); err != nil {
+	a, err := c.get(ctx, request{path: path, query: q, weight: 4, priority: PriorityFill, limit: maxPageBody}, &rows)
+	if err != nil {
 		return nil, err
 	}
-	p := &Page{FirstRow: -1, LastRow: -1}
+	p := &Page{FirstRow: -1, LastRow: -1, Reply: a}
 	for _, r := range rows {
 		if r.A == nil || r.F == nil || r.L == nil || r.M == nil {
 			return nil, fmt.Errorf("get %s: %w: a row without a, f, l or m", path, ErrField)
