@@ -19,6 +19,7 @@ type settings struct {
 	Process processSettings
 	Market  marketSettings
 	Dev     devSettings
+	Replay  replaySettings
 	Run     runSettings
 
 	places map[string]place
@@ -115,6 +116,19 @@ type marketSettings struct {
 	Symbols int
 	Listen  string
 }
+
+// replaySettings are what replay reads, and how.
+type replaySettings struct {
+	Days            dayRange
+	Kind            string
+	Monthly         bool
+	Dumps           location
+	RequireChecksum bool
+	Again           bool
+}
+
+// dayRange is both ends of a range of days; the zero one is none.
+type dayRange struct{ From, To schema.Time }
 
 type devSettings struct {
 	KafkaPort, NATSPort, HTTPPort int
