@@ -220,3 +220,47 @@ func TestReplayBar(t *testing.T) {
 		t.Errorf("%q", f.Title)
 	}
 }
+
+// Stopped while a file is on its way, it says so; the next run goes on at that
+// file.
+func TestReplayGoesOnAfterASignal(t *testing.T) {
+	days := xrpDays(t)
+	waits, release := make(chan struct{}), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := strings.TrimPrefix(r.URL.Path, "/daily/aggTrades/XRPETH/")
+		data := days[strings.TrimSuffix(name, ".CHECKSUM")]
+		if strings.HasSuffix(name, ".CHECKSUM") {
+			fmt.Fprint(w, sumOf(strings.TrimSuffix(name, ".CHECKSUM"), data))
+			return
+		}
+		if name == xrpThird {
+			select {
+			case waits <- struct{}{}: // the first time the rest never comes
+				<-release
+				return
+			case <-release:
+			}
+		}
+		_, _ = w.Write(data)
+	}))
+	defer server.Close()
+	broker, data := testenv.StartFake(t), t.TempDir()
+	args := []string{"replay", "--kafka", broker.Brokers, "--data", data, "--symbols", "XRPETH", "--kind", "aggTrades", "--binance-dumps", server.URL, "--days", "2019-10-11..2019-10-13"}
+	c := spawn(t, args...)
+	c.await("msg=replayed .*" + xrpSecond)
+	<-waits
+	c.signal()
+	if code := c.code(); code != exitInterrupted || c.lastLine() != "millrace replay: stopped before it was done" {
+		t.Errorf("exit code %d, %q", code, c.lastLine())
+	}
+	close(release)
+	journal := filepath.Join(data, "replay.journal")
+	if n := strings.Count(string(contents(t, journal)), "\n"); n != 2 {
+		t.Errorf("%d lines in the journal", n)
+	}
+	c = spawn(t, args...)
+	c.succeed()
+	if log := c.log.String(); strings.Count(log, "skipped: ") != 2 || strings.Count(log, "msg=replayed") != 1 {
+		t.Errorf("gone on with:\n%s", log)
+	}
+}

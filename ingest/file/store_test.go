@@ -60,7 +60,7 @@ func (v *vision) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if strings.HasSuffix(name, checksumEnding) {
-		fmt.Fprintf(w, "%x  %s\n", sha256.Sum256(v.data), dumpRef.Name())
+		_, _ = fmt.Fprintf(w, "%x  %s\n", sha256.Sum256(v.data), dumpRef.Name())
 		return
 	}
 	data := v.data
