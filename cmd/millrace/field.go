@@ -269,3 +269,35 @@ func moment(p *schema.Time) field {
 		return t.String()
 	})
 }
+
+// days is a range of days: 2024-08-01..2024-08-07, or one of them.
+func days(p *dayRange) field {
+	return scalar(p, "DAY..DAY", func(s string) (r dayRange, err error) {
+		if s == "" {
+			return r, nil
+		}
+		first, last, ok := strings.Cut(s, "..")
+		if !ok {
+			last = first
+		}
+		from, err := time.Parse(time.DateOnly, first)
+		to, err2 := time.Parse(time.DateOnly, last)
+		switch {
+		case err != nil || err2 != nil || from.Year() < 2000:
+			return r, fmt.Errorf("%q is neither a day (2024-08-01) nor a range of days (2024-08-01..2024-08-07)", s)
+		case to.Before(from):
+			return r, fmt.Errorf("%q ends before it begins", s)
+		case to.Sub(from) > 40*366*24*time.Hour:
+			return r, fmt.Errorf("%q is longer than 40 years", s)
+		}
+		return dayRange{schema.FromStd(from), schema.FromStd(to)}, nil
+	}, func(r dayRange) string {
+		switch {
+		case r == dayRange{}:
+			return ""
+		case r.From == r.To:
+			return r.From.Std().Format(time.DateOnly)
+		}
+		return r.From.Std().Format(time.DateOnly) + ".." + r.To.Std().Format(time.DateOnly)
+	})
+}

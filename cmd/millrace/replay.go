@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
 
 	"millrace/ingest"
 	"millrace/ingest/collect"
@@ -16,61 +19,173 @@ import (
 
 func (a *app) replayCommand() command {
 	return command{
-		use:   "replay FILE…",
+		use:   "replay PATH…",
 		short: "bring Binance's dumps and recorded frames into Kafka",
 		long: "Reads Binance's public dumps of trades or aggregate trades (csv, gz, zip) and recorded websocket frames, one after the other, and writes every trade into the topic of ticks. " +
+			"Of a folder it takes all dumps below, by day; --symbols picks some. With --days it fetches the days of the symbols from Binance and keeps them in the data folder. " +
+			"A file beside which its checksum lies (NAME.CHECKSUM) is verified before a row of it is read.\n\n" +
 			"A dump of a whole day proves its own left edge. What is there already is dropped as a copy, so a file may be replayed again. " +
+			"The data folder's journal tells which files this log has whole: a run that was stopped goes on at the next, and --again replays all. " +
 			"The symbol comes from Binance's file name, or from --symbols.",
 		example: "millrace replay BTCUSDT-trades-2024-08-08.zip BTCUSDT-trades-2024-08-09.zip\n" +
+			"millrace replay --require-checksum dumps/\n" +
+			"millrace replay --symbols BTCUSDT,ETHUSDT --days 2024-08-01..2024-08-07\n" +
 			"millrace replay --symbols XRPETH aggTrades.csv",
-		groups: []string{gKafka, gLog, gProduce, gBinance, gRun},
-		leave:  []string{"data", "http", "binance-ws", "binance-rest", "binance-ca", "margin"},
+		groups: []string{gKafka, gLog, gProduce, gBinance, gReplay, gRun},
+		leave:  []string{"http", "binance-ws", "binance-rest", "margin"},
 		args:   1 << 20,
 		own:    func(*pflag.FlagSet) {},
 		run: func(ctx context.Context, s *settings, args []string) error {
-			return a.role("replay", func(ctx context.Context, s *settings, log *slog.Logger) error {
-				return runReplay(ctx, s, args, log)
-			})(ctx, s, nil)
+			sc := newScreen(a.stderr, a.env)
+			out := a.stderr
+			if sc.live() {
+				out = sc // log lines appear above the bar
+			}
+			log := newLogger(out, &s.Run).With("role", "replay")
+			ctx, cancel := forTime(ctx, s.Run.For)
+			defer cancel()
+			err := runReplay(ctx, s, args, sc, log)
+			if err != nil && ctx.Err() != nil && ended(err) {
+				return errUnfinished
+			}
+			return err
 		},
 	}
 }
 
-func runReplay(ctx context.Context, s *settings, paths []string, log *slog.Logger) error {
-	if len(paths) == 0 {
-		return usagef("no files to replay")
-	}
-	kinds, err := kindsOf(paths, s.Binance.Symbols)
+func runReplay(ctx context.Context, s *settings, paths []string, sc *screen, log *slog.Logger) error {
+	files, err := s.filesToReplay(paths)
 	if err != nil {
 		return err
 	}
-	symbol, err := s.dumpSymbol()
-	if err != nil {
-		return err
-	}
-	in, err := openIngestor(ctx, s, log)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	return withIngestor(ctx, in, func(ctx context.Context) error {
-		for i, path := range paths {
-			if _, err := replayFile(ctx, in, path, kinds[i], symbol, log); err != nil {
-				if ctx.Err() != nil {
-					return errUnfinished
-				}
-				return err
-			}
+	d := &collect.Dumps{Again: s.Replay.Again, RequireChecksum: s.Replay.RequireChecksum, Log: log}
+	if s.Replay.Days != (dayRange{}) {
+		d.Store, err = file.NewStore(file.StoreConfig{Base: string(s.Replay.Dumps), Dir: filepath.Join(s.Run.Data, "dumps"), CA: s.Binance.CA, Log: log})
+		if err != nil {
+			return usagef("--binance-dumps: %w", err)
 		}
-		return nil
-	})
+		defer d.Store.Close()
+		// The journal can be shared; what is half fetched can't.
+		lock, err := lockData(filepath.Join(s.Run.Data, "dumps"))
+		if err != nil {
+			return err
+		}
+		defer lock.unlock() //nolint:errcheck // the kernel drops the lock with the process
+	}
+	if d.Ingestor, err = openIngestor(ctx, s, log); err != nil {
+		return err
+	}
+	defer d.Ingestor.Close()
+	k, err := s.Kafka.config("replay", log)
+	if err != nil {
+		return err
+	}
+	lineage, err := openLog(ctx, k, s)
+	if err != nil {
+		return err
+	}
+	d.Topic = lineage.Ticks
+	if d.Journal, err = collect.OpenJournal(filepath.Join(s.Run.Data, "replay.journal"), log); err != nil {
+		return usagef("%w: choose another folder with --data", err)
+	}
+	defer d.Journal.Close() //nolint:errcheck // each line is on disk already
+
+	showing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var shown errgroup.Group
+	shown.Go(func() error { return showProgress(showing, d, sc, log) })
+	err = withIngestor(ctx, d.Ingestor, func(ctx context.Context) error { return d.Run(ctx, files) })
+	stop()
+	if failed := shown.Wait(); err == nil {
+		err = failed
+	}
+	p := d.Progress()
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return errUnfinished
+	case errors.Is(err, file.ErrAway):
+		return awayf("%w", err)
+	case err != nil:
+		return err
+	case len(p.Unpublished) > 0:
+		return awayf("%d of %s not published, or not yet; the first is %s. The others are in the log", len(p.Unpublished), plural(p.Files, "dump"), p.Unpublished[0])
+	}
+	return nil
+}
+
+// filesToReplay lists what the paths or the days name.
+func (s *settings) filesToReplay(paths []string) ([]collect.File, error) {
+	if s.Replay.Days != (dayRange{}) {
+		return s.daysToReplay(paths)
+	}
+	if len(paths) == 0 {
+		return nil, usagef("no files to replay: name files or folders, or give --symbols and --days")
+	}
+	var files []collect.File
+	for _, path := range paths {
+		if st, err := os.Stat(path); err != nil || !st.IsDir() {
+			kinds, err := kindsOf([]string{path}, s.Binance.Symbols)
+			if err != nil {
+				return nil, err
+			}
+			symbol := ""
+			if !kinds[0] {
+				if symbol, err = s.symbolOf(path); err != nil {
+					return nil, err
+				}
+			}
+			files = append(files, collect.File{Path: path, Frames: kinds[0], Symbol: symbol})
+			continue
+		}
+		found, err := file.Find(path, s.Binance.Symbols)
+		if err != nil {
+			return nil, usagef("%w", err)
+		}
+		if len(found) == 0 {
+			return nil, usagef("%s: no dump below it has a name of Binance's (SYMBOL-trades-YYYY-MM-DD.zip) and one of the symbols", path)
+		}
+		for _, f := range found {
+			files = append(files, collect.File{Path: f})
+		}
+	}
+	return files, nil
+}
+
+// symbolOf gives the symbol to read a dump with. Of several, one with a name of
+// Binance's says which it is of.
+func (s *settings) symbolOf(path string) (string, error) {
+	if _, named := file.ParseName(path); named && len(s.Binance.Symbols) > 1 {
+		return "", nil
+	}
+	return s.dumpSymbol()
+}
+
+func (s *settings) daysToReplay(paths []string) ([]collect.File, error) {
+	switch {
+	case len(paths) > 0:
+		return nil, usagef("--days fetches what it replays: name no files with it")
+	case len(s.Binance.Symbols) == 0:
+		return nil, usagef("--days: of which symbols? For example --symbols BTCUSDT,ETHUSDT")
+	}
+	kind := file.Trades
+	if s.Replay.Kind == file.AggTrades.String() {
+		kind = file.AggTrades
+	}
+	refs := file.Refs(kind, s.Binance.Symbols, s.Replay.Days.From, s.Replay.Days.To, s.Replay.Monthly)
+	files := make([]collect.File, len(refs))
+	for i := range refs {
+		files[i].Ref = &refs[i]
+	}
+	return files, nil
 }
 
 // replayFile brings one file into the log.
 func replayFile(ctx context.Context, in *ingest.Ingestor, path string, frames bool, symbol string, log *slog.Logger) (r collect.Replayed, err error) {
+	o := collect.Options{Symbol: symbol}
 	if frames {
-		r, err = collect.Frames(ctx, in, path, log)
+		r, err = collect.Frames(ctx, in, path, o, log)
 	} else {
-		r, err = collect.Dump(ctx, in, path, symbol)
+		r, err = collect.Dump(ctx, in, path, o)
 	}
 	log.Info("replayed", "file", path, "trades", r.Trades, "refused", r.Refused, "last", r.Last, "whole", err == nil)
 	return r, err
@@ -95,6 +210,9 @@ func kindsOf(paths, symbols []string) ([]bool, error) {
 	for i, path := range paths {
 		if err := readable(path); err != nil {
 			return nil, usagef("%w", err)
+		}
+		if n, ok := file.ParseName(path); ok && n.Kind != file.Unknown {
+			continue // a dump, of which no row is read before its checksum is
 		}
 		f, err := file.OpenFrames(path)
 		if err != nil {

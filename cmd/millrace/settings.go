@@ -20,6 +20,7 @@ type settings struct {
 	Market  marketSettings
 	Double  doubleSettings
 	Dev     devSettings
+	Replay  replaySettings
 	Run     runSettings
 
 	places map[string]place
@@ -123,6 +124,19 @@ type doubleSettings struct {
 	Pace         float64
 	Scenario     string
 }
+
+// replaySettings are what replay reads, and how.
+type replaySettings struct {
+	Days            dayRange
+	Kind            string
+	Monthly         bool
+	Dumps           location
+	RequireChecksum bool
+	Again           bool
+}
+
+// dayRange is both ends of a range of days; the zero one is none.
+type dayRange struct{ From, To schema.Time }
 
 type devSettings struct {
 	KafkaPort, NATSPort, HTTPPort int

@@ -16,11 +16,12 @@ const (
 	gNATS    = "NATS"
 	gMarket  = "Recordings and the made-up market"
 	gDouble  = "The double"
+	gReplay  = "Dumps to replay"
 	gDev     = "In dev only"
 	gRun     = "This process"
 )
 
-var allGroups = []string{gKafka, gLog, gProduce, gBinance, gProcess, gSQL, gNATS, gMarket, gDouble, gDev, gRun}
+var allGroups = []string{gKafka, gLog, gProduce, gBinance, gProcess, gSQL, gNATS, gMarket, gDouble, gReplay, gDev, gRun}
 
 // setting is one row of the table of all settings.
 type setting struct {
@@ -192,6 +193,18 @@ var table = rows(
 			field: func(s *settings) field { return optionalMoment(&s.Double.Until) }},
 		{name: "scenario", group: gDouble, help: "what goes wrong, and when: YAML, such as ingest/double/testdata/hardday.yaml",
 			field: func(s *settings) field { return text(&s.Double.Scenario, "FILE", anyText) }},
+		{name: "days", group: gReplay, help: "days of the symbols to fetch from Binance and replay, both ends included",
+			field: func(s *settings) field { return days(&s.Replay.Days) }},
+		{name: "kind", group: gReplay, def: "trades", help: "what to fetch",
+			field: func(s *settings) field { return oneOf(&s.Replay.Kind, "trades", "aggTrades") }},
+		{name: "monthly", group: gReplay, def: "false", help: "fetch a whole month as one file, where it is published",
+			field: func(s *settings) field { return flagged(&s.Replay.Monthly) }},
+		{name: "binance-dumps", group: gReplay, def: "https://data.binance.vision/data/spot", help: "server of the public dumps",
+			field: func(s *settings) field { return at(&s.Replay.Dumps, "URL", "https://", "http://") }},
+		{name: "require-checksum", group: gReplay, def: "false", help: "refuse a file without NAME.CHECKSUM beside it",
+			field: func(s *settings) field { return flagged(&s.Replay.RequireChecksum) }},
+		{name: "again", group: gReplay, def: "false", onFlagOnly: true, help: "replay what is in the log already",
+			field: func(s *settings) field { return flagged(&s.Replay.Again) }},
 
 		{name: "kafka-port", group: gDev, def: "9092", help: "port of the embedded Kafka on 127.0.0.1; 0 takes a free one",
 			field: func(s *settings) field { return whole(&s.Dev.KafkaPort, 0, math.MaxUint16) }},

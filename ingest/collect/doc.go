@@ -6,8 +6,10 @@
 //	group   symbols that share a connection (a binance.Source) and a Stream
 //	series  one symbol's ids: what came, what is missing
 //	hole    a stretch of ids that were not seen; it is fetched by REST
-//	Dumps   Binance's public dumps, one after the other
+//	Dump    one of Binance's public dumps, read from a file
 //	Frames  recorded websocket frames, read from a file
+//	Dumps   files one after the other, fetched where they must be
+//	Journal which files are in the log already
 //
 // # Continuity
 //

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"millrace/ingest"
@@ -15,8 +16,29 @@ import (
 	"millrace/schema/schemapb"
 )
 
+// Options say how a file is brought into the log.
+type Options struct {
+	// Symbol is that of a dump whose name does not tell it.
+	Symbol string
+	// RequireChecksum refuses a file beside which no NAME.CHECKSUM lies.
+	RequireChecksum bool
+	// Known, if set, is asked before a row is read whether a file with this
+	// digest is in the log already; then it is left alone.
+	Known func(file.Digest) bool
+	// Watch, if set, counts while the file is read.
+	Watch *Watch
+}
+
+// Watch is how far the reading of a file has come, for another goroutine.
+type Watch struct {
+	Bytes  atomic.Int64 // of the file, packed as it is
+	Trades atomic.Int64
+}
+
 // Replayed is what a file brought.
 type Replayed struct {
+	Digest  file.Digest
+	Known   bool // it was in the log already; nothing of it was read
 	Symbols int
 	Trades  int64 // an aggregate counts as the trades it stands for
 	Refused int64
@@ -30,12 +52,17 @@ const checkEvery = 4096
 // Dump brings one of Binance's public dumps into the log. A dump of a whole day
 // proves its own left edge and begins with an anchor. After an error what was
 // read before it is in the log, and no mark promises more.
-func Dump(ctx context.Context, in *ingest.Ingestor, path, symbol string) (r Replayed, err error) {
-	d, err := file.OpenDump(path, file.Options{Symbol: symbol})
+func Dump(ctx context.Context, in *ingest.Ingestor, path string, o Options) (r Replayed, err error) {
+	w := o.watch()
+	d, err := file.OpenDump(ctx, path, file.Options{Symbol: o.Symbol, RequireChecksum: o.RequireChecksum, Read: &w.Bytes})
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
+	r.Digest = d.Digest
+	if r.Known = o.Known != nil && o.Known(r.Digest); r.Known {
+		return r, nil
+	}
 	var t schema.Trade
 	if err := d.Next(&t); errors.Is(err, io.EOF) {
 		return r, fmt.Errorf("%s: holds no trade", path)
@@ -53,9 +80,12 @@ func Dump(ctx context.Context, in *ingest.Ingestor, path, symbol string) (r Repl
 	name := []byte(d.Symbol)
 	r.Symbols = 1
 	for n := 0; err == nil; n++ {
-		if n%checkEvery == 0 && ctx.Err() != nil {
-			err = context.Cause(ctx)
-			break
+		if n%checkEvery == 0 {
+			w.Trades.Store(r.Trades)
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+				break
+			}
 		}
 		if err = stream.Trade(name, &t, schema.FromStd(time.Now())); err != nil {
 			err = fmt.Errorf("%s, line %d: %w", path, d.Line(), err)
@@ -66,7 +96,16 @@ func Dump(ctx context.Context, in *ingest.Ingestor, path, symbol string) (r Repl
 		err = d.Next(&t)
 	}
 	r.Voids = int64(d.Voids)
+	w.Trades.Store(r.Trades)
 	return r, end(ctx, stream, r.Last, err)
+}
+
+// watch gives a Watch, which nobody may be looking at.
+func (o *Options) watch() *Watch {
+	if o.Watch == nil {
+		return new(Watch)
+	}
+	return o.Watch
 }
 
 // end closes a file's stream: with a last mark where the file was read whole.
@@ -82,12 +121,17 @@ func end(ctx context.Context, stream *ingest.Stream, last schema.Time, err error
 
 // Frames brings recorded websocket frames into the log. A frame that cannot be
 // used goes to the dead letters; a line that is none ends the reading.
-func Frames(ctx context.Context, in *ingest.Ingestor, path string, log *slog.Logger) (r Replayed, err error) {
-	f, err := file.OpenFrames(path)
+func Frames(ctx context.Context, in *ingest.Ingestor, path string, o Options, log *slog.Logger) (r Replayed, err error) {
+	w := o.watch()
+	f, err := file.OpenFramesVerified(ctx, path, file.Options{RequireChecksum: o.RequireChecksum, Read: &w.Bytes})
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	r.Digest = f.Digest()
+	if r.Known = o.Known != nil && o.Known(r.Digest); r.Known {
+		return r, nil
+	}
 	stream, err := in.Stream(schemapb.Source_SOURCE_RECORDING)
 	if err != nil {
 		return r, err
@@ -96,9 +140,12 @@ func Frames(ctx context.Context, in *ingest.Ingestor, path string, log *slog.Log
 	var ev binance.Event
 	known := map[string]bool{}
 	for n := 0; ; n++ {
-		if n%checkEvery == 0 && ctx.Err() != nil {
-			err = context.Cause(ctx)
-			break
+		if n%checkEvery == 0 {
+			w.Trades.Store(r.Trades)
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+				break
+			}
 		}
 		var frame []byte
 		if _, frame, err = f.Next(); err != nil {
@@ -139,6 +186,7 @@ func Frames(ctx context.Context, in *ingest.Ingestor, path string, log *slog.Log
 		r.Last = max(r.Last, ev.Trade.Time)
 	}
 	r.Symbols = len(known)
+	w.Trades.Store(r.Trades)
 	return r, end(ctx, stream, r.Last, err)
 }
 

@@ -38,7 +38,7 @@ func TestDumpsHoldWholeDays(t *testing.T) {
 		if err := os.WriteFile(local, []byte(zipped), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		in, err := file.OpenDump(local, file.Options{})
+		in, err := file.OpenDump(t.Context(), local, file.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

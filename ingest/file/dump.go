@@ -1,18 +1,25 @@
 package file
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"millrace/schema"
 )
 
-// Options say what a dump's name may leave open.
+// Options say what a file's name may leave open, and how it is read.
 type Options struct {
-	// Symbol is needed where the name is not one of Binance's; where it is,
-	// the two must agree.
+	// Symbol is needed for a dump whose name is not one of Binance's; where it
+	// is, the two must agree.
 	Symbol string
+	// RequireChecksum refuses a file beside which no NAME.CHECKSUM lies. One
+	// that lies there is held against the file in any case.
+	RequireChecksum bool
+	// Read, if set, counts the bytes read of the file, packed as it is.
+	Read *atomic.Int64
 }
 
 // Dump reads one of Binance's public dumps of trades or aggregate trades.
@@ -23,6 +30,8 @@ type Dump struct {
 	// Voids is the number of aggregates passed over because they stand for no
 	// trade.
 	Voids int
+	// Digest is the file's.
+	Digest Digest
 
 	l      *lines
 	layout layout
@@ -32,9 +41,9 @@ type Dump struct {
 	err    error
 }
 
-// OpenDump opens a dump and reads its first row, which shows its columns. It
-// refuses a file without any row.
-func OpenDump(path string, o Options) (_ *Dump, err error) {
+// OpenDump opens a dump, verifies it, and reads its first row, which shows its
+// columns. It refuses a file without any row.
+func OpenDump(ctx context.Context, path string, o Options) (_ *Dump, err error) {
 	d := &Dump{Symbol: o.Symbol, first: -1}
 	if n, ok := ParseName(path); ok {
 		d.Name = n
@@ -52,9 +61,10 @@ func OpenDump(path string, o Options) (_ *Dump, err error) {
 	if err := schema.ValidateSymbol(d.Symbol); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if d.l, err = openLines(path); err != nil {
+	if d.l, err = openVerified(ctx, path, &o); err != nil {
 		return nil, err
 	}
+	d.Digest = d.l.digest
 	if err := d.begin(); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}

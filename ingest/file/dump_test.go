@@ -18,7 +18,7 @@ const xrpeth = "../testdata/xrpeth-spot-2019-10/aggTrades.csv"
 
 func readAll(t testing.TB, path string, o Options) ([]schema.Trade, *Dump, error) {
 	t.Helper()
-	d, err := OpenDump(path, o)
+	d, err := OpenDump(t.Context(), path, o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -197,7 +197,7 @@ func TestDumpRefuses(t *testing.T) {
 			t.Errorf("%s: %d bytes of error", c.says, len(err.Error()))
 		}
 	}
-	if _, err := OpenDump(filepath.Join(t.TempDir(), "AAA-trades-2025-01-01.csv"), Options{}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := OpenDump(t.Context(), filepath.Join(t.TempDir(), "AAA-trades-2025-01-01.csv"), Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
 }

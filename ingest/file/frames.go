@@ -2,6 +2,7 @@ package file
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"strconv"
 )
@@ -17,6 +18,18 @@ func OpenFrames(path string) (*Frames, error) {
 	}
 	return &Frames{l}, nil
 }
+
+// OpenFramesVerified opens a recording beside which a checksum may lie.
+func OpenFramesVerified(ctx context.Context, path string, o Options) (*Frames, error) {
+	l, err := openVerified(ctx, path, &o)
+	if err != nil {
+		return nil, err
+	}
+	return &Frames{l}, nil
+}
+
+// Digest is the file's, where it was opened verified.
+func (f *Frames) Digest() Digest { return f.l.digest }
 
 // Next gives the next frame and the recorder's local time in nanoseconds, and
 // io.EOF behind the last. The frame is not looked into; it holds until the next

@@ -2,6 +2,7 @@ package file
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -18,7 +19,7 @@ func TestCutFilesSayItOnce(t *testing.T) {
 	damaged := zipped("a.csv", string(bytes.Repeat([]byte(spotTrades), 1000)))
 	copy(damaged[60:], "damaged here") // within the packed rows
 	for name, data := range map[string][]byte{"some.gz": all[:len(all)-20], "some.zip": damaged} {
-		d, err := OpenDump(write(t, name, data), Options{Symbol: "AAA"})
+		d, err := OpenDump(context.Background(), write(t, name, data), Options{Symbol: "AAA"})
 		if err == nil {
 			var tr schema.Trade
 			for err = d.Next(&tr); err == nil; err = d.Next(&tr) {

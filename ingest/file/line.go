@@ -5,11 +5,13 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 )
 
 // maxLine bounds a line. The longest frame recorded so far, a snapshot of the
@@ -27,10 +29,27 @@ type lines struct {
 	close  []io.Closer // in the order to be closed
 	number int         // of the line returned last, from 1
 	long   []byte      // a line longer than the reader's buffer
+	digest Digest      // of the file, where it was verified
 }
 
 // openLines opens path and finds out how it is packed.
-func openLines(path string) (_ *lines, err error) {
+func openLines(path string) (*lines, error) { return openFile(path, nil, nil) }
+
+// openVerified is openLines behind a look at the file's checksum. It is the
+// same open file whose digest was taken and that is then read.
+func openVerified(ctx context.Context, path string, o *Options) (*lines, error) {
+	var digest Digest
+	l, err := openFile(path, o.Read, func(f *os.File) (err error) {
+		digest, err = verify(ctx, f, o.RequireChecksum)
+		return err
+	})
+	if err == nil {
+		l.digest = digest
+	}
+	return l, err
+}
+
+func openFile(path string, read *atomic.Int64, check func(*os.File) error) (_ *lines, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
@@ -41,7 +60,20 @@ func openLines(path string) (_ *lines, err error) {
 			_ = l.Close() // only read
 		}
 	}()
-	br := bufio.NewReaderSize(f, 64<<10)
+	st, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
+	if check != nil {
+		if err := check(f); err != nil {
+			return nil, err
+		}
+	}
+	if read == nil {
+		read = new(atomic.Int64)
+	}
+	from := counted{f, read}
+	br := bufio.NewReaderSize(from, 64<<10)
 	magic, err := br.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -53,13 +85,13 @@ func openLines(path string) (_ *lines, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: gzip: %w", path, err)
 		}
-		in, l.close = z, []io.Closer{z, f}
+		in, l.close = &bounded{r: z, size: st.Size()}, []io.Closer{z, f}
 	case bytes.HasPrefix(magic, []byte("PK\x03\x04")), bytes.HasPrefix(magic, []byte("PK\x05\x06")):
-		member, err := openZip(f)
+		member, err := openZip(from, st.Size())
 		if err != nil {
 			return nil, fmt.Errorf("%s: zip: %w", path, err)
 		}
-		in, l.close = member, []io.Closer{member, f}
+		in, l.close = &bounded{r: member, size: st.Size()}, []io.Closer{member, f}
 	default:
 		l.r = br
 		return l, nil
@@ -69,12 +101,8 @@ func openLines(path string) (_ *lines, err error) {
 }
 
 // openZip opens the one csv in a zip.
-func openZip(f *os.File) (io.ReadCloser, error) {
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	z, err := zip.NewReader(f, st.Size())
+func openZip(f io.ReaderAt, size int64) (io.ReadCloser, error) {
+	z, err := zip.NewReader(f, size)
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +118,11 @@ func openZip(f *os.File) (io.ReadCloser, error) {
 	}
 	if csv == nil {
 		return nil, errors.New("holds no csv")
+	}
+	// What it says of itself is refused before a row is read; bounded sees to
+	// the case that it lies.
+	if err := tooMuch(int64(min(csv.UncompressedSize64, 1<<62)), size); err != nil {
+		return nil, err
 	}
 	return csv.Open()
 }

@@ -2,6 +2,7 @@ package file
 
 import (
 	"bytes"
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -175,7 +176,7 @@ func agreeDump(t testing.TB, path string, data []byte) []schema.Trade {
 // dump reads a file to its end or to its first bad row.
 func dump(t testing.TB, path string, o Options) (all []schema.Trade, voids int, err error) {
 	t.Helper()
-	d, err := OpenDump(path, o)
+	d, err := OpenDump(context.Background(), path, o)
 	if err != nil {
 		return nil, 0, err
 	}
