@@ -80,7 +80,7 @@ func setProxy(t *http.Transport, proxy string) error {
 	switch u.Scheme {
 	case "http", "https", "socks5", "socks5h":
 	default:
-		return fmt.Errorf("proxy %s: wanted http://, https:// or socks5://[USER:PASSWORD@]HOST:PORT", u.Redacted())
+		return errors.New("proxy: wanted http://, https:// or socks5://[USER:PASSWORD@]HOST:PORT")
 	}
 	if u.Host == "" || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
 		return fmt.Errorf("proxy %s://…: wanted only [USER:PASSWORD@]HOST:PORT behind it", u.Scheme)
@@ -111,6 +111,9 @@ func baseURL(base string, schemes ...string) (string, error) {
 		if u.Scheme == s && u.Host != "" && u.RawQuery == "" && u.Fragment == "" && u.User == nil {
 			return strings.TrimRight(base, "/"), nil
 		}
+	}
+	if u.Opaque != "" { // USER:PASSWORD@HOST without a scheme looks like that
+		return "", fmt.Errorf("address: wanted %s://HOST[:PORT]", strings.Join(schemes, ":// or "))
 	}
 	return "", fmt.Errorf("address %q: wanted %s://HOST[:PORT] without anything behind a question mark", u.Redacted(), strings.Join(schemes, ":// or "))
 }
