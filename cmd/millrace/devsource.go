@@ -98,7 +98,11 @@ func (d *dev) played(ctx context.Context, finite bool) error {
 		defer client.Close()
 		cfg := binance.Config{WS: ws, REST: client, Symbols: d.double.Symbols(), Margin: d.s.Produce.Margin, MinPause: 50 * time.Millisecond}
 		cfg.EnsureDefaults()
-		live := &collect.Live{Ingestor: d.in, Source: cfg, Select: binance.Names(d.double.Symbols()...), Log: d.log}
+		chosen, err := binance.ParseSelection(d.double.Symbols())
+		if err != nil {
+			return err
+		}
+		live := &collect.Live{Ingestor: d.in, Source: cfg, Select: chosen, Log: d.log}
 		if finite {
 			live.Finite, live.End = d.double.Done(), d.sent
 		}

@@ -89,12 +89,16 @@ func (s *settings) live(in *ingest.Ingestor, log *slog.Logger) (*collect.Live, e
 	if err != nil {
 		return nil, usagef("--binance-rest: %w", err)
 	}
-	cfg := binance.Config{WS: string(s.Binance.WS), CAFile: s.Binance.CA, REST: rest, Symbols: s.Binance.Symbols, Margin: s.Produce.Margin}
+	chosen, err := binance.ParseSelection(s.Binance.Symbols)
+	if err != nil {
+		return nil, usagef("--symbols: %w", err)
+	}
+	cfg := binance.Config{WS: string(s.Binance.WS), CAFile: s.Binance.CA, REST: rest, Symbols: []string{"ANY"}, Margin: s.Produce.Margin}
 	cfg.EnsureDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, usagef("%w", err)
 	}
-	return &collect.Live{Ingestor: in, Source: cfg, Select: binance.Names(s.Binance.Symbols...), Log: log}, nil
+	return &collect.Live{Ingestor: in, Source: cfg, Select: chosen, Log: log}, nil
 }
 
 func ingestFrame(in *ingest.Ingestor) frame {

@@ -32,7 +32,7 @@ type conn struct {
 	url     string
 	list    []string
 	symbols map[string]struct{} // the same
-	clock   *serverClock        // the keeper's, after the dial
+	clock   *ServerClock        // nil: nobody tells the time
 
 	ws      *websocket.Conn
 	dec     Decoder
@@ -77,7 +77,9 @@ func (c *conn) run(ctx context.Context) error {
 	if len(c.waiting) == 0 {
 		close(c.granted)
 	}
-	c.session.Dialed = c.clock.now(ctx)
+	if c.clock != nil {
+		c.session.Dialed = c.clock.Now(ctx)
+	}
 	if err := c.dial(ctx, subs.url); err != nil {
 		return err
 	}
@@ -324,7 +326,7 @@ func (c *conn) keep(ctx context.Context, frames [][]byte) error {
 	tick.Reset(c.cfg.PingEvery)
 	for n := 1; ; n++ {
 		// The library numbers its pings in the payload, from 1.
-		c.ping.Store(&ping{payload: strconv.Itoa(n), s: c.clock.now(ctx)})
+		c.ping.Store(&ping{payload: strconv.Itoa(n), s: c.moment(ctx, n == 1)})
 		pctx, cancel := context.WithTimeout(ctx, c.cfg.PongTimeout)
 		err := c.ws.Ping(pctx)
 		cancel()
@@ -340,6 +342,19 @@ func (c *conn) keep(ctx context.Context, frames [][]byte) error {
 			return nil
 		}
 	}
+}
+
+// moment gives one at or before the server's present, 0 if none is known. The
+// first says from when on the connection sees everything, so it must not lie
+// before the streams stood.
+func (c *conn) moment(ctx context.Context, first bool) schema.Time {
+	switch {
+	case c.clock == nil:
+		return 0
+	case first:
+		return c.clock.Fresh(ctx)
+	}
+	return c.clock.Now(ctx)
 }
 
 // alive gives err, or nil if ctx has ended: then err is only its echo.

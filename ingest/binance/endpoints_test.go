@@ -168,13 +168,13 @@ func TestRetryable(t *testing.T) {
 		"too slow":     {fmt.Errorf("get: %w", context.DeadlineExceeded), retryPause, true},
 		"no json":      {said(200, `{"serverTime":tomorrow}`), 0, false},
 		"wrong":        {said(200, `{}`), 0, false},
-		"breaking off": {ask(func(w http.ResponseWriter) { w.Header().Set("Content-Length", "100"); good(w) }), 0, false}, // whole all the same
+		"breaking off": {ask(func(w http.ResponseWriter) { w.Header().Set("Content-Length", "100"); good(w) }), time.Second, true}, // the end may be missing
 		"broken off": {ask(func(w http.ResponseWriter) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, `{"serverTime":14`)
 		}), retryPause, true},
 	} {
-		if c.err == nil && name != "nothing" && name != "breaking off" {
+		if c.err == nil && name != "nothing" {
 			t.Errorf("%s: no error", name)
 		}
 		if wait, ok := Retryable(c.err); wait != c.wait || ok != c.ok {

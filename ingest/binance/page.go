@@ -36,14 +36,21 @@ type restTrade struct {
 // restAgg is a row of aggTrades. Both cases of a key are declared, for
 // encoding/json would else take M for m.
 type restAgg struct {
-	A     *int64 `json:"a"`
-	P     string `json:"p"`
-	Q     string `json:"q"`
-	F     *int64 `json:"f"`
-	L     *int64 `json:"l"`
-	T     int64  `json:"T"`
-	M     *bool  `json:"m"`
-	Other any    `json:"M"`
+	A *int64 `json:"a"`
+	P string `json:"p"`
+	Q string `json:"q"`
+	F *int64 `json:"f"`
+	L *int64 `json:"l"`
+	T int64  `json:"T"`
+	M *bool  `json:"m"`
+	// The other cases.
+	UpperA any `json:"A"`
+	UpperP any `json:"P"`
+	UpperQ any `json:"Q"`
+	UpperF any `json:"F"`
+	UpperL any `json:"L"`
+	LowerT any `json:"t"`
+	UpperM any `json:"M"`
 }
 
 // HistoricalTrades asks for trades from an id on, up to MaxPage.

@@ -171,6 +171,7 @@ func (c *Client) try(ctx context.Context, base string, r *request, v any) (a Rep
 		return a, err
 	}
 	req.Header.Set("Accept", "application/json")
+	req.Header.Set("X-MBX-TIME-UNIT", "MICROSECOND")
 	call, err := c.budget.Acquire(ctx, r.weight, priorityOf(ctx, r.priority))
 	if err != nil {
 		return a, err
@@ -192,7 +193,7 @@ func (c *Client) try(ctx context.Context, base string, r *request, v any) (a Rep
 		return a, statusError(resp)
 	}
 	body := &bodyReader{r: io.LimitedReader{R: resp.Body, N: r.limit}}
-	if err := json.NewDecoder(body).Decode(v); err != nil {
+	if err := decodeOne(body, v); err != nil {
 		switch {
 		case body.r.N <= 0:
 			return a, fmt.Errorf("answer is longer than %d bytes", r.limit)

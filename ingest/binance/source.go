@@ -112,9 +112,9 @@ func (s *Source) start(ctx context.Context) *started {
 }
 
 func (s *Source) newConn(symbols []string, url string) *conn {
-	clock := &serverClock{steady: s.cfg.Margin}
+	var clock *ServerClock
 	if s.cfg.REST != nil {
-		clock.ask = s.cfg.REST.ServerTime
+		clock = s.cfg.REST.Clock()
 	}
 	set := make(map[string]struct{}, len(symbols))
 	for _, x := range symbols {
