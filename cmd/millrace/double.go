@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -112,8 +113,8 @@ func newDouble(s *settings, addr string, log *slog.Logger) (*double.Double, erro
 		}
 	}
 	cfg := double.Config{
-		Faults: faults,
-		Addr:   addr, Files: s.Market.From, Speed: s.Market.Speed,
+		Faults: faults, WaitFor: s.Double.WaitFor, Retention: schema.Time(s.Double.Retention / time.Microsecond),
+		Addr: addr, Files: s.Market.From, Speed: s.Market.Speed,
 		Synthetic: double.Synthetic{
 			Seed: s.Market.Seed, Symbols: s.Market.Symbols, Rate: s.Market.Rate,
 			Start: s.Double.Start, Until: s.Double.Until, Pace: s.Double.Pace,

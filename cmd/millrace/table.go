@@ -190,6 +190,10 @@ var table = rows(
 			field: func(s *settings) field { return number(&s.Double.Pace, 0.001, 1e5) }},
 		{name: "market-until", group: gDouble, help: "market time at which it ends; REST goes on",
 			field: func(s *settings) field { return optionalMoment(&s.Double.Until) }},
+		{name: "wait-for", group: gDouble, help: "symbols that must have a subscriber before it begins; a recording waits for all of its own",
+			field: func(s *settings) field { return symbols(&s.Double.WaitFor) }},
+		{name: "rest-retention", group: gDouble, def: "0s", help: "how far back trades can be asked for by their ids, in market time; 0 is for ever",
+			field: func(s *settings) field { return span(&s.Double.Retention, 0, 100*365*24*time.Hour) }},
 		{name: "scenario", group: gDouble, help: "what goes wrong, and when: YAML, such as ingest/double/testdata/hardday.yaml",
 			field: func(s *settings) field { return text(&s.Double.Scenario, "FILE", anyText) }},
 

@@ -341,7 +341,7 @@ func (f *faults) pass(c *client, e *event) {
 				}
 			}
 			r.window = append(r.window, held{c: c, event: e.kept()})
-			if len(r.window) >= r.Window {
+			if n := len(r.window); n == r.Window || n == maxWindow {
 				f.shuffle(r)
 			}
 			return
