@@ -371,8 +371,9 @@ func TestFaultsOfAPacedMarket(t *testing.T) {
 	cfg := Config{
 		Synthetic: Synthetic{Seed: 2, Symbols: 4, Rate: 20, Start: from, Until: from + 10*schema.Minute, Pace: 200},
 		WaitFor:   []string{"BTCUSDT"},
+		Limits:    Limits{Weight: 1e9}, // it is asked all the time
 		Faults: Scenario{Faults: []Fault{
-			{Kind: faultStatus, Status: broken, At: 2 * time.Minute, Market: true, For: time.Minute, Symbols: []string{"BTCUSDT"}},
+			{Kind: faultStatus, Status: broken, At: 2 * time.Minute, Market: true, For: 2 * time.Minute, Symbols: []string{"BTCUSDT"}},
 			{Kind: faultLate, Moment: from + schema.Minute, For: time.Hour, Share: 0.2, Delay: 90 * time.Second},
 			{Kind: faultList, Moment: from + 5*schema.Minute, Symbols: []string{"SOLUSDT"}},
 			{Kind: faultDelist, Moment: from + 5*schema.Minute, Symbols: []string{"BNBUSDT"}},
@@ -406,7 +407,7 @@ func TestFaultsOfAPacedMarket(t *testing.T) {
 		if !got[tr.ID] {
 			t.Fatalf("trade %d is missing", tr.ID)
 		}
-		if tr.Time >= from+2*schema.Minute && tr.Time < from+3*schema.Minute {
+		if tr.Time >= from+2*schema.Minute && tr.Time < from+4*schema.Minute {
 			t.Fatalf("a trade in the break: %+v", tr)
 		}
 	}
@@ -418,7 +419,7 @@ func TestFaultsOfAPacedMarket(t *testing.T) {
 	}
 	_, body := get(t, rest+"/api/v3/klines?symbol=BTCUSDT&interval=1m&startTime="+strconv.FormatInt(from.Millis(), 10)+"&limit=5", false)
 	var rows [][]any
-	if err := json.Unmarshal([]byte(body), &rows); err != nil || len(rows) != 5 || rows[2][0].(float64) != float64((from+3*schema.Minute).Millis()) {
+	if err := json.Unmarshal([]byte(body), &rows); err != nil || len(rows) != 5 || rows[2][0].(float64) != float64((from+4*schema.Minute).Millis()) {
 		t.Errorf("%s %v", body, err)
 	}
 	c := d.Counters()
