@@ -54,7 +54,7 @@ func runDouble(ctx context.Context, s *settings, log *slog.Logger) error {
 		return err
 	}
 	ws, rest := d.URLs()
-	log.Info("serving Binance's protocol", "binance-ws", ws, "binance-rest", rest, "symbols", d.Symbols())
+	log.Info("serving Binance's protocol", "binance-ws", ws, "binance-rest", rest, "binance-sbe", d.SBE(), "symbols", d.Symbols())
 	defer func() {
 		c := d.Counters()
 		log.Info("clients", "calls", c.Calls, "weight-peak", c.WeightPeak, "too-many", c.TooMany, "banned", c.Banned, "attempts", c.Attempts,
