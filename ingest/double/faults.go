@@ -210,7 +210,7 @@ func (f *faults) tell(fault *Fault) {
 
 // start begins a fault.
 func (f *faults) start(p *planned) {
-	f.tell(p.fault)
+	defer f.tell(p.fault) // who is told finds it at work
 	r := &running{Fault: p.fault, draw: mix(p.draw, 3, uint64(p.n)), end: -1, left: -1}
 	if r.For > 0 {
 		r.end = p.at + r.For
