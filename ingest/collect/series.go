@@ -20,6 +20,7 @@ type series struct {
 	unproven bool
 	mending  bool // a goroutine works on the holes
 	wake     chan struct{}
+	calls    time.Time      // before which the mender makes no further call; its own
 	sent     map[int64]sent // foreign holes that were filled, by first id
 
 	heard time.Time     // when the newest trade came
