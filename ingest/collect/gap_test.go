@@ -59,6 +59,7 @@ func (b *bench) until(what string, ok func() bool) {
 // TestLostConnections: the network fails again and again; the log has every
 // trade since the hour's start, and no mark promised one that was missing.
 func TestLostConnections(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, double.Config{Synthetic: recent(150, 12)})
 	c := b.collect()
 	b.settled(c)

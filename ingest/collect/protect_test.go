@@ -53,6 +53,7 @@ func (b *bench) within() {
 // TestIDsAreMissing: the stream leaves trades out, shuffles them, sends them
 // twice and late.
 func TestIDsAreMissing(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, faulty(300, 8,
 		double.Fault{Kind: "drop", At: 2 * time.Second, For: time.Second, Every: 2 * time.Second, Times: 3, Share: 0.1},
 		double.Fault{Kind: "double", At: 2 * time.Second, For: 6 * time.Second, Share: 0.1},
@@ -73,11 +74,12 @@ func TestIDsAreMissing(t *testing.T) {
 // what has become old. Another connection is there before, and nothing has to
 // be fetched.
 func TestAConnectionIsRenewedInTime(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, faulty(300, 8,
-		double.Fault{Kind: "shutdown", At: 4 * time.Second, Every: 6 * time.Second, Times: 2, Delay: 5 * time.Second},
-		double.Fault{Kind: "age", Delay: 8 * time.Second},
+		double.Fault{Kind: "shutdown", At: 4 * time.Second, Every: 5 * time.Second, Times: 2, Delay: 4 * time.Second},
+		double.Fault{Kind: "age", Delay: 9 * time.Second},
 	))
-	c := b.collect(func(l *Live) { l.Source.MaxAge = 5 * time.Second })
+	c := b.collect(func(l *Live) { l.Source.MaxAge = 3 * time.Second })
 	b.settled(c)
 	filled := c.Status().Filled
 	b.until("it was renewed", func() bool { return c.Status().Connections[0].Renews >= 4 })
@@ -95,6 +97,7 @@ func TestAConnectionIsRenewedInTime(t *testing.T) {
 // TestASilentStream: one symbol's stream falls silent while all else goes on.
 // The exchange's word on its last id tells, and another connection brings it.
 func TestASilentStream(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, faulty(300, 8, double.Fault{Kind: "stall", At: 4 * time.Second, Symbols: []string{"ETHUSDT"}}))
 	c := b.collectThrough(map[string]int64{"stall": 1}, func(l *Live) { l.Log = quiet(b) })
 	b2 := c.Status().Connections[0]
@@ -105,6 +108,7 @@ func TestASilentStream(t *testing.T) {
 
 // TestAHalfDeadConnection: it stays open and brings nothing, no pong either.
 func TestAHalfDeadConnection(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, faulty(300, 8, double.Fault{Kind: "half-dead", At: 4 * time.Second, For: 20 * time.Second}))
 	c := b.collectThrough(map[string]int64{"half-dead": 1})
 	if s := c.Status().Connections[0]; s.Losses == 0 {
@@ -115,6 +119,7 @@ func TestAHalfDeadConnection(t *testing.T) {
 // TestRESTIsAway: holes appear while REST fails, is slow, limits and bans. They
 // stay open until it answers, and are filled then; nothing is asked meanwhile.
 func TestRESTIsAway(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, faulty(300, 6,
 		double.Fault{Kind: "drop", At: 3 * time.Second, For: 8 * time.Second, Share: 0.05},
 		double.Fault{Kind: "rest-5xx", At: 3 * time.Second, For: 2 * time.Second},
@@ -128,6 +133,7 @@ func TestRESTIsAway(t *testing.T) {
 // TestAggregates: the streams of aggregates give the same, with fewer messages,
 // and void ones in REST are passed over.
 func TestAggregates(t *testing.T) {
+	t.Parallel()
 	cfg := faulty(300, 6,
 		double.Fault{Kind: "drop", At: 2 * time.Second, For: 2 * time.Second, Share: 0.1},
 		double.Fault{Kind: "cut", At: 5 * time.Second, Every: 2 * time.Second, Times: 2},
@@ -139,6 +145,7 @@ func TestAggregates(t *testing.T) {
 
 // TestSBE: so do the binary streams, where a frame brings several trades.
 func TestSBE(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, faulty(300, 6,
 		double.Fault{Kind: "drop", At: 2 * time.Second, For: 2 * time.Second, Share: 0.1},
 		double.Fault{Kind: "cut", At: 5 * time.Second, Every: 2 * time.Second, Times: 2},
@@ -149,6 +156,7 @@ func TestSBE(t *testing.T) {
 // TestRestart: a collector goes on where the log ends, whether it was stopped
 // or not, and beside another.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, double.Config{Synthetic: recent(200, 8)})
 	first := b.collect()
 	b.settled(first)
@@ -173,6 +181,7 @@ func TestRestart(t *testing.T) {
 
 // TestSymbolsComeAndGo: the exchange lists one, has one rest, and drops one.
 func TestSymbolsComeAndGo(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, faulty(300, 8,
 		double.Fault{Kind: "list", At: 12 * time.Second, Market: true, Symbols: []string{"SOLUSDT"}},
 		double.Fault{Kind: "status", Status: "HALT", At: 20 * time.Second, For: 8 * time.Second, Market: true, Symbols: []string{"ETHUSDT"}},
