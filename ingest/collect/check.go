@@ -54,9 +54,7 @@ func (l *Live) check(ctx context.Context) error {
 		if len(wanted) == 0 {
 			continue
 		}
-		bound, cancel := context.WithTimeout(binance.WithPriority(ctx, binance.PriorityFill), 30*time.Second)
-		tickers, err := l.Source.REST.Tickers24h(bound, sortedKeys(wanted)...)
-		cancel()
+		tickers, err := l.lastIDs(ctx, sortedKeys(wanted))
 		if err != nil {
 			if ctx.Err() == nil {
 				l.Log.Debug("ask for the last ids", "err", err)
@@ -72,6 +70,30 @@ func (l *Live) check(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// Of the day's figures, 20 symbols by name weigh 2, more 40, all 80: so they are
+// asked for by twenties up to where all are cheaper.
+const (
+	tickersByName = 20
+	tickersByAll  = 400
+)
+
+// lastIDs asks for the last ids of symbols.
+func (l *Live) lastIDs(ctx context.Context, names []string) (all []binance.Ticker24h, err error) {
+	ctx, cancel := context.WithTimeout(binance.WithPriority(ctx, binance.PriorityFill), 30*time.Second)
+	defer cancel()
+	if len(names) > tickersByAll {
+		return l.Source.REST.Tickers24h(ctx, names...)
+	}
+	for part := range slices.Chunk(names, tickersByName) {
+		t, err := l.Source.REST.Tickers24h(ctx, part...)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, t...)
+	}
+	return all, nil
 }
 
 // doubtful gives the symbols whose last id must be asked for.
