@@ -112,8 +112,11 @@ func (m *ingestMetrics) Collect(ch chan<- prometheus.Metric) {
 	if live == nil {
 		return
 	}
-	now := time.Now()
 	s := live.Status()
+	m.collecting(out, &s, time.Now())
+}
+
+func (m *ingestMetrics) collecting(out metricSink, s *collect.Status, now time.Time) {
 	for i := range s.Connections {
 		m.connection(out, &s.Connections[i], strconv.Itoa(i), now)
 	}
@@ -121,13 +124,14 @@ func (m *ingestMetrics) Collect(ch chan<- prometheus.Metric) {
 	untold := 0
 	for i := range s.Symbols {
 		x := &s.Symbols[i]
+		name := strings.ToValidUTF8(x.Symbol, "?") // the exchange's word: it must not end a scrape
 		switch {
-		case told[x.Symbol]: // on its way to another connection: a name has one series
+		case told[name]: // on its way to another connection: a name has one series
 		case len(told) == maxSymbolSeries:
 			untold++
 		default:
-			told[x.Symbol] = true
-			m.symbol(out, x, now)
+			told[name] = true
+			m.symbol(out, x, name, now)
 		}
 	}
 	out.gauge(m.untold, float64(untold))
@@ -153,12 +157,11 @@ func (m *ingestMetrics) connection(out metricSink, c *collect.ConnectionStatus, 
 	out.counter(m.connRenewals, c.Renews, name)
 }
 
-func (m *ingestMetrics) symbol(out metricSink, s *collect.SymbolStatus, now time.Time) {
+func (m *ingestMetrics) symbol(out metricSink, s *collect.SymbolStatus, name string, now time.Time) {
 	missing := int64(0)
 	for _, h := range s.Holes {
 		missing += h.Last - h.First + 1
 	}
-	name := strings.ToValidUTF8(s.Symbol, "?") // the exchange's word: it must not end a scrape
 	out.counter(m.trades, s.Trades, name)
 	out.counter(m.copies, s.Copies, name)
 	out.counter(m.filledIDs, s.Filled, name)

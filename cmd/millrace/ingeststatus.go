@@ -86,7 +86,7 @@ type logJSON struct {
 
 type symbolJSON struct {
 	Symbol    string     `json:"symbol"`
-	Status    string     `json:"status"` // the exchange's word: trading, halt, break, end_of_day; unknown
+	Status    string     `json:"status"` // the exchange's word: trading, halt, break, end_of_day, cancel_only, delisted; else unknown
 	NextID    int64      `json:"next_id"`
 	Trades    int64      `json:"trades"`     // received
 	Copies    int64      `json:"copies"`     // of them had been seen before

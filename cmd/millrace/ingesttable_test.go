@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -108,8 +109,8 @@ func TestVerdict(t *testing.T) {
 func TestStatusOfAnother(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"no such page": http.NotFound,
-		"no JSON":      func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) },
-		"other JSON":   func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(`{"a": 1}`)) },
+		"no JSON":      func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") },
+		"other JSON":   func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"a": 1}`) },
 	} {
 		s := httptest.NewServer(answer)
 		code, out, errs := runTest(t, nil, "ingest", "status", "--url", strings.Replace(s.URL, "http://", "http://user:hidden@", 1))
