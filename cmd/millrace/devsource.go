@@ -76,6 +76,7 @@ func (d *dev) remote(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.watch.live.Store(live)
 	return live.Run(ctx)
 }
 
@@ -106,6 +107,7 @@ func (d *dev) played(ctx context.Context, finite bool) error {
 		if finite {
 			live.Finite, live.End = d.double.Done(), d.sent
 		}
+		d.watch.live.Store(live)
 		return live.Run(serving)
 	})
 	return g.Wait()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,11 +19,13 @@ func (a *app) ingestCommand() command {
 		use:   "ingest",
 		short: "collect trades from Binance into Kafka",
 		long: "Subscribes to the trade streams of the symbols and writes every trade into the topic of ticks, with marks that promise how far time has come. " +
-			"Several ingestors may collect the same symbols: a trade counts once.",
+			"Several ingestors may collect the same symbols: a trade counts once.\n\n" +
+			"With --http it serves /metrics for Prometheus, /healthz and /readyz, a page, and /ingest/status.json, which millrace ingest status prints.",
 		example: "millrace ingest --symbols BTCUSDT,ETHUSDT\n" +
 			"millrace ingest --symbols BTCUSDT --kafka kafka1:9092 --binance-ws ws://127.0.0.1:9443 --binance-rest http://127.0.0.1:9443",
 		groups: []string{gKafka, gLog, gProduce, gBinance, gRun},
 		leave:  []string{"data"},
+		subs:   []command{a.ingestStatusCommand()},
 		run:    a.role("ingest", runIngest),
 	}
 }
@@ -42,16 +45,40 @@ func runIngest(ctx context.Context, s *settings, log *slog.Logger) error {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	watch := &ingestWatch{in: in}
+	watch.live.Store(live)
 	if s.Run.HTTP != "" {
-		w, err := listenWeb(s.Run.HTTP, func() frame { return ingestFrame(in) }, log)
+		w, err := listenWeb(s.Run.HTTP, watch.frame, log)
 		if err != nil {
 			return err
 		}
+		w.more = watch.routes
 		log.Info("serving HTTP", "url", w.url())
 		g.Go(func() error { return w.run(ctx) })
 	}
 	g.Go(func() error { return withIngestor(ctx, in, live.Run) })
+	g.Go(func() error { return tellFrames(ctx, watch.frame, log) })
 	return g.Wait()
+}
+
+// tellEvery is how often a role logs how it stands.
+const tellEvery = time.Minute
+
+// tellFrames logs the frame now and then, and at the end.
+func tellFrames(ctx context.Context, next func() frame, log *slog.Logger) error {
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			f := next()
+			log.Info(f.line())
+			return nil
+		}
+		f := next()
+		log.Info(f.line())
+	}
 }
 
 // withIngestor runs the ingestor for as long as work takes.
@@ -99,18 +126,6 @@ func (s *settings) live(in *ingest.Ingestor, log *slog.Logger) (*collect.Live, e
 		return nil, usagef("%w", err)
 	}
 	return &collect.Live{Ingestor: in, Source: cfg, Select: chosen, Log: log}, nil
-}
-
-func ingestFrame(in *ingest.Ingestor) frame {
-	st := in.Stats()
-	return frame{
-		Title:  fmt.Sprintf("millrace ingest · %s in %s acknowledged · %d refused", plural(st.Trades, "tick"), plural(st.Records, "record"), st.Refused),
-		Stages: ingestStages(in),
-	}
-}
-
-func ingestStages(in *ingest.Ingestor) []stageRow {
-	return []stageRow{latencyStage("tick received to acknowledged", in.Stats().Latency)}
 }
 
 func latencyStage(name string, s latency.Snapshot) stageRow {

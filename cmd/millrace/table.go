@@ -225,7 +225,7 @@ var table = rows(
 
 		{name: "data", group: gRun, def: "./millrace-data", help: "folder of what this process keeps; one process at a time uses it",
 			field: func(s *settings) field { return text(&s.Run.Data, "DIR", needed) }},
-		{name: "http", group: gRun, help: "serve HTTP there; off unless set",
+		{name: "http", group: gRun, help: "where a role serves HTTP; off unless set",
 			field: func(s *settings) field { return text(&s.Run.HTTP, "HOST:PORT", optionalHostPort) }},
 		{name: "for", group: gRun, def: "0s", help: "end after this long, in good order; 0 is never",
 			field: func(s *settings) field { return span(&s.Run.For, 0, math.MaxInt64) }},

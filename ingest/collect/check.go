@@ -44,6 +44,7 @@ func (l *Live) check(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		l.tellOffset()
 		now := time.Now()
 		suspects = l.stalled(suspects, now)
 		full := now.Sub(audited) >= auditEvery

@@ -40,6 +40,7 @@ type Live struct {
 	End    func() (trades int64, last schema.Time)
 
 	trades atomic.Int64
+	begun  atomic.Bool // every group of symbols has been made
 	stats  stats
 
 	trouble trouble
@@ -102,6 +103,7 @@ func (l *Live) Run(ctx context.Context) error {
 				return err
 			}
 		}
+		l.begun.Store(true)
 		return nil
 	})
 	if l.Finite != nil {

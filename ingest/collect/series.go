@@ -13,7 +13,8 @@ type series struct {
 	floor  int64       // ids from here on were seen by this process, but for the holes
 	lastT  schema.Time // of the newest trade
 	holes  holes
-	held   bool // the stream's marks name it
+	held   bool      // the stream's marks name it
+	since  time.Time // when it was held last
 	status schema.TradingStatus
 	// unproven: nothing has told yet what was missed while there was no
 	// connection.
@@ -40,7 +41,7 @@ type sent struct {
 }
 
 func newSeries(name string) *series {
-	return &series{name: name, next: -1, held: true, unproven: true, awaits: true, wake: make(chan struct{}, 1), sent: map[int64]sent{}}
+	return &series{name: name, next: -1, held: true, since: time.Now(), unproven: true, awaits: true, wake: make(chan struct{}, 1), sent: map[int64]sent{}}
 }
 
 // newSeriesAfter: an id that was seen, with a time so much beyond the newest,
