@@ -72,7 +72,7 @@ func bare(t testing.TB, url string, n int64) spent {
 			for err == nil {
 				_, err = r.Read(buf)
 			}
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				t.Fatal(err)
 			}
 		}
