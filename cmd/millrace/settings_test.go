@@ -52,7 +52,7 @@ func TestTable(t *testing.T) {
 func TestRowsFillFieldsOfTheirOwn(t *testing.T) {
 	samples := map[string]string{"kafka-sasl": "plain", "compression": "zstd", "periods": "3d", "three-day-anchor": "2001-02-03",
 		"ticks-retention": "70m", "candles-retention": "71m", "stream-age": "72m", "nats-replicas": "3",
-		"linger": "7ms", "margin": "8ms", "micro-batch": "9ms", "for": "10ms", "symbols": "AUSDT", "keep-days": "1s=3",
+		"linger": "7ms", "margin": "8ms", "micro-batch": "9ms", "for": "10ms", "symbols": "AUSDT", "streams": "sbe", "binance-proxy": "http://a", "weight-share": "0.7", "keep-days": "1s=3",
 		"binance-ws": "ws://a", "binance-rest": "http://a", "listen": "a:2", "sql": "sqlite:x", "nats": "nats://a", "http": "a:1", "kafka": "k:1",
 		"days": "2024-08-01..2024-08-07", "kind": "aggTrades", "binance-dumps": "http://a", "log-level": "debug", "log-format": "json"}
 	for i := range table {
@@ -161,6 +161,10 @@ func TestWrongSettings(t *testing.T) {
 		{"period", "", "", "periods=1m,7m", `--periods: unknown period "7m": Binance has 1s 1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M`},
 		{"no period", "", "", "periods=,", "--periods: names no period"},
 		{"symbol", "", "", "symbols=a|b", `--symbols: not a symbol: "A|B" holds '|'`},
+		{"item", "", "", "symbols=top:0", `--symbols: "0" is no number of symbols within 1 and 100000`},
+		{"streams", "", "", "streams=kline", `--streams: "kline" is not one of trade, aggTrade, sbe, rest`},
+		{"proxy quotes nothing", "", "", "binance-proxy=ftp://u:hunter2@h", "--binance-proxy: does not begin with http:// or https:// or socks5:// or socks5h://"},
+		{"share", "", "", "weight-share=0.01", "--weight-share: 0.01 is not within 0.05 to 1"},
 		{"broker", "", "", "kafka=localhost", `--kafka: "localhost" is not HOST:PORT`},
 		{"dsn quotes nothing", "", "", "sql=postgres://u:hunter2@h/db", "--sql: does not begin with mysql:// or sqlite:"},
 		{"days", "", "", "keep-days=1s=0", `--keep-days: "1s=0" is not PERIOD=DAYS such as 1s=7`},

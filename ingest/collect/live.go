@@ -21,6 +21,8 @@ type Live struct {
 	// Source is the settings of each connection. Its Symbols are not used; its
 	// REST client is what holes are filled from. Without one they are only told.
 	Source binance.Config
+	// Poll asks REST again and again instead of subscribing to streams.
+	Poll bool
 	// Select says which symbols.
 	Select binance.Selection
 	// History is how far back a symbol that is new to the log is fetched; the
