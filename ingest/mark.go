@@ -43,6 +43,14 @@ func (l *lane) excepted() (names []string, ok bool) {
 	return names, len(names) <= maxExcepted
 }
 
+// except has the mark that waits to be written name a symbol too: it was begun
+// before the symbol was held, or there, and is written after.
+func (l *lane) except(symbol string) {
+	if m := l.pending; m != nil && !slices.Contains(m.Excepted, symbol) {
+		m.Excepted = slices.Sorted(slices.Values(append(slices.Clone(m.Excepted), symbol)))
+	}
+}
+
 // marks writes the marks of all streams until ctx ends or something fails.
 func (i *Ingestor) marks(ctx context.Context) {
 	t := time.NewTicker(i.cfg.MarkEvery)

@@ -24,6 +24,8 @@ type Symbol struct {
 	Status schema.TradingStatus
 	// Anchor is the last trade before the symbol's history, if it is known.
 	Anchor *schema.Anchor
+	// Held begins as after Hold: no mark speaks for it before Release.
+	Held bool
 }
 
 // Stream is a connection or a file. Every method may block while Kafka does
@@ -99,7 +101,7 @@ func (s *Stream) Add(symbols ...Symbol) error {
 		if s.packers[x.Name] != nil {
 			return fmt.Errorf("ingest: add a symbol: %s is there already", x.Name)
 		}
-		p := &packer{symbol: x.Name, key: []byte(x.Name), lane: s.lane(s.in.partition(x.Name)), watch: schema.Watch{
+		p := &packer{symbol: x.Name, key: []byte(x.Name), lane: s.lane(s.in.partition(x.Name)), held: x.Held, watch: schema.Watch{
 			Symbol: x.Name, Ingestor: s.id, On: true, From: x.From, Status: x.Status,
 		}}
 		if x.Anchor != nil {
@@ -111,6 +113,7 @@ func (s *Stream) Add(symbols ...Symbol) error {
 			return err
 		}
 		p.lane.packers = append(p.lane.packers, p)
+		p.lane.except(p.symbol)
 		s.packers[x.Name] = p
 	}
 	return nil
@@ -225,6 +228,9 @@ func (s *Stream) hold(symbol string, held bool) error {
 		return err
 	}
 	p.held = held
+	if held {
+		p.lane.except(symbol)
+	}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -53,7 +54,7 @@ func runDouble(ctx context.Context, s *settings, log *slog.Logger) error {
 		return err
 	}
 	ws, rest := d.URLs()
-	log.Info("serving Binance's protocol", "binance-ws", ws, "binance-rest", rest, "symbols", d.Symbols())
+	log.Info("serving Binance's protocol", "binance-ws", ws, "binance-rest", rest, "binance-sbe", d.SBE(), "symbols", d.Symbols())
 	defer func() {
 		c := d.Counters()
 		log.Info("clients", "calls", c.Calls, "weight-peak", c.WeightPeak, "too-many", c.TooMany, "banned", c.Banned, "attempts", c.Attempts,
@@ -112,8 +113,8 @@ func newDouble(s *settings, addr string, log *slog.Logger) (*double.Double, erro
 		}
 	}
 	cfg := double.Config{
-		Faults: faults,
-		Addr:   addr, Files: s.Market.From, Speed: s.Market.Speed,
+		Faults: faults, WaitFor: s.Double.WaitFor, Retention: schema.Time(s.Double.Retention / time.Microsecond),
+		Addr: addr, Files: s.Market.From, Speed: s.Market.Speed,
 		Synthetic: double.Synthetic{
 			Seed: s.Market.Seed, Symbols: s.Market.Symbols, Rate: s.Market.Rate,
 			Start: s.Double.Start, Until: s.Double.Until, Pace: s.Double.Pace,

@@ -84,6 +84,7 @@ func TestDoubleWithWrongInput(t *testing.T) {
 		{"no recording", []string{"--from", filepath.Join(dir, "text")}, exitFailure, "line 1"},
 		{"no scenario", []string{"--scenario", filepath.Join(dir, "none")}, exitUsage, "--scenario: "},
 		{"wrong scenario", []string{"--scenario", filepath.Join(dir, "wrong.yaml")}, exitUsage, `wrong.yaml:3: unknown kind "cat"`},
+		{"no such symbol", []string{"--wait-for", "NOSUCH"}, exitFailure, "symbol NOSUCH is not in the market"},
 		{"no past", []string{"--pace", "2"}, exitFailure, "only a market with a start in the past can have a pace"},
 		{"paced recording", []string{"--from", filepath.Join(dir, "text"), "--pace", "2"}, exitUsage, "not of recordings"},
 		{"end before start", []string{"--market-start", "2025-05-01", "--market-until", "2025-04-01"}, exitFailure, "is not behind its start"},

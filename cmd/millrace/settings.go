@@ -128,6 +128,8 @@ type marketSettings struct {
 type doubleSettings struct {
 	Start, Until schema.Time // 0: none
 	Pace         float64
+	WaitFor      []string
+	Retention    time.Duration
 	Scenario     string
 }
 

@@ -30,6 +30,8 @@ type Session struct {
 	// T ≥ Live comes by this connection. Both are 0 where no REST client was
 	// given or it did not answer.
 	Dialed, Live schema.Time
+	// Symbols are those that it brings.
+	Symbols []string
 }
 
 // Hooks report what happens to a source's connections. Each may be nil. The
@@ -41,7 +43,7 @@ type Hooks struct {
 	Live     func(Session)
 	Shutdown func() // the server says that it will close soon
 	// Renewed says that another connection has taken over, with nothing missed.
-	Renewed func(reason string)
+	Renewed func(s Session, reason string)
 	// Disconnected says that there is no connection that sees everything any
 	// more; trades may be missed until Live.
 	Disconnected func(err error, pause time.Duration)

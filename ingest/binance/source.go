@@ -123,7 +123,7 @@ func (s *Source) newConn(symbols []string, url string) *conn {
 	for _, x := range symbols {
 		set[x] = struct{}{}
 	}
-	return &conn{source: s, cfg: &s.cfg, out: s.out, http: s.http, url: url, list: symbols, symbols: set, clock: clock, stands: make(chan struct{})}
+	return &conn{source: s, cfg: &s.cfg, out: s.out, http: s.http, url: url, list: symbols, symbols: set, clock: clock, session: Session{Symbols: symbols}, stands: make(chan struct{})}
 }
 
 // Run collects until ctx ends, and returns nil then. It returns an error where
@@ -146,6 +146,10 @@ func (s *Source) Run(ctx context.Context) error {
 	old := time.NewTimer(time.Hour) // the end of the present connection's age
 	old.Stop()
 	var reason string // why a successor is wanted; "" if none is
+	// What was wished for while a successor was on its way already: it may not
+	// have heard of it. The server's farewell goes to both, and new symbols are
+	// in the next one only.
+	var wished string
 	for {
 		var curDone, nextDone chan error
 		var live chan struct{}
@@ -168,7 +172,10 @@ func (s *Source) Run(ctx context.Context) error {
 				s.follow(next.conn)
 			}
 		case why := <-s.renew:
-			if cur != nil && next == nil && reason == "" {
+			switch {
+			case next != nil || reason != "":
+				wished = why
+			case cur != nil:
 				reason = why
 				again.Reset(0)
 			}
@@ -178,8 +185,9 @@ func (s *Source) Run(ctx context.Context) error {
 			if cur == nil {
 				cur, next = next, nil
 				s.adopt(cur.conn)
-				reason, pause = "", s.cfg.MinPause
+				reason, wished, pause = wished, "", s.cfg.MinPause
 				old.Reset(s.age())
+				again.Reset(0)
 				continue
 			}
 			// It stands; the old one still has to bring what came before that.
@@ -198,10 +206,11 @@ func (s *Source) Run(ctx context.Context) error {
 			<-cur.done
 			cur, next = next, nil
 			if h := s.cfg.Hooks.Renewed; h != nil {
-				h(reason)
+				h(cur.session, reason)
 			}
-			reason, pause = "", s.cfg.MinPause
+			reason, wished, pause = wished, "", s.cfg.MinPause
 			old.Reset(s.age())
+			again.Reset(0)
 		case err := <-curDone:
 			cur.end()
 			cur = nil

@@ -43,7 +43,7 @@ const (
 func (l *Live) prepare(ctx context.Context, g *group, names []string, m *market) ([]ingest.Symbol, error) {
 	list := make([]ingest.Symbol, len(names))
 	for i, name := range names {
-		list[i] = ingest.Symbol{Name: name, Status: m.status(name)}
+		list[i] = ingest.Symbol{Name: name, Status: m.status(name), Held: true}
 		g.series[name] = newSeries(name)
 		g.series[name].status = m.status(name)
 	}

@@ -82,7 +82,7 @@ func (l *Live) doubtful(now time.Time, all bool) map[string]*group {
 		if g.up && now.Sub(g.stood) >= settleAfter {
 			for name, y := range g.series {
 				silent := y.silent(now, silentAtLeast) && now.Sub(y.asked) > max(silentAtLeast, 10*y.pace)
-				if y.unproven || silent || all {
+				if !y.awaits && (y.unproven || silent || all) {
 					wanted[name] = g
 					y.asked = now
 				}

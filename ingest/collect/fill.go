@@ -48,7 +48,7 @@ func (l *Live) mender(ctx context.Context, g *group, y *series) {
 			}
 		}
 		g.mu.Unlock()
-		if wait > 0 {
+		if wait = max(wait, l.trouble.wait(now), y.calls.Sub(now)); wait > 0 {
 			t := time.NewTimer(wait)
 			select {
 			case <-t.C:
@@ -67,9 +67,21 @@ func (l *Live) mender(ctx context.Context, g *group, y *series) {
 		case <-ctx.Done():
 			continue
 		}
+		y.calls = time.Now().Add(l.spacing())
 		l.fill(ctx, g, y, h)
 		<-l.slots
 	}
+}
+
+// spacingMost is the time between two calls for one symbol when the weight
+// budget is spent.
+const spacingMost = 2 * time.Second
+
+// spacing gives the time between two calls for one symbol. One page brings what
+// many holes lack, so where weight runs short they are let gather.
+func (l *Live) spacing() time.Duration {
+	s := l.Source.REST.Budget().Stats()
+	return spacingMost * time.Duration(s.Used) / time.Duration(max(s.Cap, 1))
 }
 
 // longHistory is how many ids make a hole one of history: calls for it leave
@@ -91,9 +103,13 @@ func (l *Live) fill(ctx context.Context, g *group, y *series, h hole) {
 		err = l.fillAggregates(ctx, g, y, h)
 	}
 	if err == nil || l.ctx.Err() != nil {
+		l.trouble.over()
 		return
 	}
 	wait, again := binance.Retryable(err)
+	if again || ctx.Err() != nil {
+		l.trouble.failed(time.Now(), wait)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	x := y.holes.at(h.first)
@@ -107,10 +123,6 @@ func (l *Live) fill(ctx context.Context, g *group, y *series, h hole) {
 		}
 		l.Log.Warn("a gap can't be filled now", "symbol", y.name, "first", h.first, "last", h.last, "why", err)
 		return
-	}
-	x.backoff(time.Now())
-	if d := time.Now().Add(wait); d.After(x.due) {
-		x.due = d
 	}
 	l.Log.Debug("fill a gap: trying again", "symbol", y.name, "first", h.first, "last", h.last, "err", err)
 }
@@ -181,7 +193,8 @@ func (l *Live) fillAggregates(ctx context.Context, g *group, y *series, h hole) 
 
 // fillSingles fetches a page of single trades.
 func (l *Live) fillSingles(ctx context.Context, g *group, y *series, h hole) error {
-	page, err := l.Source.REST.HistoricalTrades(ctx, y.name, h.first, int(min(h.count(), binance.MaxPage)))
+	// A page costs the same however long it is; other holes may lie in it.
+	page, err := l.Source.REST.HistoricalTrades(ctx, y.name, h.first, int(min(g.reach(y, h), binance.MaxPage)))
 	if err != nil {
 		return err
 	}
@@ -206,6 +219,17 @@ func (l *Live) fillSingles(ctx context.Context, g *group, y *series, h hole) err
 		}
 	})
 	return nil
+}
+
+// reach gives how many ids from a hole's first one there are to the last one of
+// all holes.
+func (g *group) reach(y *series, h hole) int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if n := len(y.holes); n > 0 {
+		return max(y.holes[n-1].last, h.last) - h.first + 1
+	}
+	return h.count()
 }
 
 // change does something to a hole, if it is still there.

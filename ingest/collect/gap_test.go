@@ -1,9 +1,11 @@
 package collect
 
 import (
+	"log/slog"
 	"testing"
 	"time"
 
+	"millrace/ingest/binance"
 	"millrace/ingest/double"
 	"millrace/schema"
 )
@@ -19,6 +21,18 @@ func recent(rate float64, symbols int) double.Synthetic {
 // settled waits until each symbol is whole up to what the market has now.
 func (b *bench) settled(c *collector) {
 	b.Helper()
+	defer func() {
+		if !b.Failed() {
+			return
+		}
+		s := c.Status()
+		b.Logf("budget %+v", s.Budget)
+		for _, x := range s.Symbols {
+			if len(x.Holes) > 0 || x.Held {
+				b.Logf("%+v", x)
+			}
+		}
+	}()
 	b.until("every symbol is whole", func() bool {
 		s := c.Status()
 		ok := len(s.Symbols) == len(b.double.Symbols())
@@ -45,6 +59,7 @@ func (b *bench) until(what string, ok func() bool) {
 // TestLostConnections: the network fails again and again; the log has every
 // trade since the hour's start, and no mark promised one that was missing.
 func TestLostConnections(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, double.Config{Synthetic: recent(150, 12)})
 	c := b.collect()
 	b.settled(c)
@@ -64,4 +79,19 @@ func TestLostConnections(t *testing.T) {
 	if s := c.Status(); s.Connections[0].Losses < 6 || s.Filled < 12 {
 		t.Errorf("%d losses, %d filled", s.Connections[0].Losses, s.Filled)
 	}
+}
+
+// everything selects all symbols by a pattern.
+func everything(t *testing.T) func(*Live) {
+	return func(l *Live) {
+		all, err := binance.ParseSelection([]string{"*"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Select = all
+	}
+}
+
+func quiet(b *bench) *slog.Logger {
+	return slog.New(slog.NewTextHandler(b.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 }

@@ -103,7 +103,7 @@ func (g *group) hold(y *series) error {
 // settle lets marks speak for the symbol again, if nothing is missing of it.
 // The caller holds mu.
 func (g *group) settle(y *series) error {
-	if !y.held || !g.up || y.unproven || y.holes.wait() {
+	if !y.held || !g.up || y.awaits || y.unproven || y.holes.wait() {
 		return nil
 	}
 	y.held = false
@@ -148,6 +148,21 @@ func (g *group) lift(from schema.Time) error {
 	return nil
 }
 
+// brought says that the connection whose promises count brings these symbols.
+// The caller holds mu.
+func (g *group) brought(names []string) {
+	for _, name := range names {
+		y := g.series[name]
+		if y == nil || !y.awaits {
+			continue
+		}
+		y.awaits = false
+		if err := g.settle(y); err != nil {
+			g.err = err
+		}
+	}
+}
+
 // unprove says that trades may have been missed. The caller holds mu.
 func (g *group) unprove() {
 	g.up = false
@@ -167,12 +182,14 @@ func (g *group) hooks() binance.Hooks {
 			if g.from = s.Live; g.live.Finite != nil {
 				g.from = s.Dialed
 			}
+			g.brought(s.Symbols)
 		},
 		Shutdown: func() { log.Info("the server says that it will close soon") },
-		Renewed: func(why string) {
+		Renewed: func(s binance.Session, why string) {
 			g.mu.Lock()
 			g.renews++
 			g.why = why
+			g.brought(s.Symbols)
 			g.mu.Unlock()
 			log.Info("another connection has taken over", "why", why, "symbols", g.size())
 		},

@@ -44,6 +44,7 @@ type Live struct {
 	trades atomic.Int64
 	stats  stats
 
+	trouble trouble
 	ctx     context.Context // ends with Run; menders live in it
 	menders sync.WaitGroup
 	slots   chan struct{}

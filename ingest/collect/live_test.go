@@ -88,14 +88,14 @@ func (b *bench) collect(tune ...func(*Live)) *collector {
 	if err != nil {
 		b.Fatal(err)
 	}
-	cfg := binance.Config{WS: ws, REST: client, MinPause: 20 * time.Millisecond, PingEvery: 300 * time.Millisecond, PongTimeout: 2 * time.Second}
+	cfg := binance.Config{WS: ws, REST: client, MinPause: 20 * time.Millisecond, PingEvery: 500 * time.Millisecond, PongTimeout: 2 * time.Second}
 	cfg.EnsureDefaults()
 	chosen, err := binance.ParseSelection(b.double.Symbols())
 	if err != nil {
 		b.Fatal(err)
 	}
 	live := &Live{Ingestor: in, Source: cfg, Select: chosen,
-		Log: slog.New(slog.NewTextHandler(b.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))}
+		Log: slog.New(slog.NewTextHandler(b.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	for _, f := range tune {
 		f(live)
 	}

@@ -254,9 +254,6 @@ func (g *group) join(fresh *group, list []ingest.Symbol) error {
 	g.mu.Lock()
 	err := g.stream.Add(list...)
 	for _, s := range list {
-		if err == nil {
-			err = g.stream.Hold(s.Name)
-		}
 		g.series[s.Name] = fresh.series[s.Name]
 	}
 	names := sortedKeys(g.series)

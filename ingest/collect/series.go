@@ -18,9 +18,12 @@ type series struct {
 	// unproven: nothing has told yet what was missed while there was no
 	// connection.
 	unproven bool
-	mending  bool // a goroutine works on the holes
-	wake     chan struct{}
-	sent     map[int64]sent // foreign holes that were filled, by first id
+	// awaits: the connection whose promises count does not bring it yet.
+	awaits  bool
+	mending bool // a goroutine works on the holes
+	wake    chan struct{}
+	calls   time.Time      // before which the mender makes no further call; its own
+	sent    map[int64]sent // foreign holes that were filled, by first id
 
 	heard time.Time     // when the newest trade came
 	pace  time.Duration // the usual time between two, in the mean
@@ -37,7 +40,7 @@ type sent struct {
 }
 
 func newSeries(name string) *series {
-	return &series{name: name, next: -1, held: true, unproven: true, wake: make(chan struct{}, 1), sent: map[int64]sent{}}
+	return &series{name: name, next: -1, held: true, unproven: true, awaits: true, wake: make(chan struct{}, 1), sent: map[int64]sent{}}
 }
 
 // newSeriesAfter: an id that was seen, with a time so much beyond the newest,

@@ -55,7 +55,8 @@ type Double struct {
 	listener net.Listener
 	sent     map[string]Sent
 	clients  map[*client]struct{}
-	serial   uint64 // of the last client
+	serial   uint64            // of the last client
+	sums     map[string][]byte // of dumps, by their names
 	closing  bool
 	active   sync.WaitGroup // requests and websockets being served; Add under mu
 }
@@ -76,7 +77,7 @@ func New(cfg Config) (*Double, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	d := &Double{cfg: cfg, meter: newMeter(cfg.Limits), tally: newTally(), done: make(chan struct{}), sent: make(map[string]Sent), clients: make(map[*client]struct{})}
+	d := &Double{cfg: cfg, meter: newMeter(cfg.Limits), tally: newTally(), done: make(chan struct{}), sent: make(map[string]Sent), sums: make(map[string][]byte), clients: make(map[*client]struct{})}
 	if len(cfg.Files) > 0 {
 		m, err := loadRecorded(cfg.Files)
 		if err != nil {

@@ -3,6 +3,7 @@ package double
 import (
 	"archive/zip"
 	"bufio"
+	"compress/flate"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -56,17 +57,47 @@ func (d *Double) serveDump(ctx context.Context, w http.ResponseWriter, r *http.R
 	defer context.AfterFunc(r.Context(), cancel)()
 	if !sum {
 		w.Header().Set("Content-Type", "application/zip")
-		if r.Method != http.MethodHead && f.write(ctx, w) != nil {
+		if r.Method == http.MethodHead {
+			return
+		}
+		hash := sha256.New()
+		if f.write(ctx, io.MultiWriter(w, hash)) != nil {
 			panic(http.ErrAbortHandler) // what came must not look whole
 		}
+		d.keepSum(name, hash.Sum(nil))
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain")
-	hash := sha256.New()
-	if r.Method == http.MethodHead || f.write(ctx, hash) != nil {
-		return
+	known := d.sumOf(name)
+	if known == nil && r.Method != http.MethodHead {
+		hash := sha256.New()
+		if f.write(ctx, hash) != nil {
+			panic(http.ErrAbortHandler)
+		}
+		known = hash.Sum(nil)
+		d.keepSum(name, known)
 	}
-	_, _ = fmt.Fprintf(w, "%s  %s\n", hex.EncodeToString(hash.Sum(nil)), name) // the same
+	_, _ = fmt.Fprintf(w, "%s  %s\n", hex.EncodeToString(known), name) // a client that left has nobody to be told
+}
+
+// maxSums bounds the checksums that are remembered.
+const maxSums = 10_000
+
+func (d *Double) sumOf(name string) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sums[name]
+}
+
+// keepSum remembers a checksum: a day that is over does not change, and to make
+// its dump once more only for that takes long.
+func (d *Double) keepSum(name string, sum []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.sums) >= maxSums {
+		clear(d.sums)
+	}
+	d.sums[name] = sum
 }
 
 func (d *Double) findDump(kind, symbol string) *dump {
@@ -84,6 +115,7 @@ func (d *Double) findDump(kind, symbol string) *dump {
 // write writes the zip.
 func (d *dump) write(ctx context.Context, w io.Writer) error {
 	z := zip.NewWriter(w)
+	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
 	entry, err := z.CreateHeader(&zip.FileHeader{Name: d.name() + ".csv", Method: zip.Deflate, Modified: (d.day + schema.Day).Std()})
 	if err != nil {
 		return fmt.Errorf("dump: %w", err)

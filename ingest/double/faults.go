@@ -14,6 +14,9 @@ import (
 // events to send.
 const faultStep = 2 * time.Millisecond
 
+// maxHeld bounds the late events; what would be more is not late.
+const maxHeld = 1 << 20
+
 // faults carries a scenario out.
 //
 //	planned ──begin──▶ running ──end──▶ (planned again, with every)
@@ -207,7 +210,7 @@ func (f *faults) tell(fault *Fault) {
 
 // start begins a fault.
 func (f *faults) start(p *planned) {
-	f.tell(p.fault)
+	defer f.tell(p.fault) // who is told finds it at work
 	r := &running{Fault: p.fault, draw: mix(p.draw, 3, uint64(p.n)), end: -1, left: -1}
 	if r.For > 0 {
 		r.end = p.at + r.For
@@ -327,6 +330,9 @@ func (f *faults) pass(c *client, e *event) {
 		case faultDouble:
 			f.d.hub.send(e, c)
 		case faultLate:
+			if len(f.held) >= maxHeld {
+				break
+			}
 			delay := f.wall(r.Fault, r.Delay)
 			h := held{c: c, event: e.kept(), due: f.now.Add(delay)}
 			h.event.e += micros(time.Duration(float64(delay) * f.pace))
@@ -341,7 +347,7 @@ func (f *faults) pass(c *client, e *event) {
 				}
 			}
 			r.window = append(r.window, held{c: c, event: e.kept()})
-			if len(r.window) >= r.Window {
+			if n := len(r.window); n == r.Window || n == maxWindow {
 				f.shuffle(r)
 			}
 			return

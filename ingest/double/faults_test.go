@@ -80,8 +80,53 @@ func faulty(faults ...Fault) Config {
 	return Config{Synthetic: Synthetic{Seed: 1, Symbols: 2, Rate: 2000}, WaitFor: []string{"BTCUSDT"}, Faults: Scenario{Seed: 5, Faults: faults}}
 }
 
+// Faults come and go by the clocks they are on, as often as they should.
+func TestFaultsKeepTime(t *testing.T) {
+	from := origin + schema.Day
+	s, err := ParseScenario("s", []byte(`
+faults:
+  - {kind: rest-5xx, at: 10s, for: 2s, every: 5s, times: 3}
+  - {kind: clock-skew, at: 10s, clock: market, for: 20s, skew: 3s}
+  - {kind: clock-skew, at: 2024-01-02T00:01:40Z, for: 100s, skew: -1s}
+  - {kind: rest-429, at: 1h, for: 1s}
+  - {kind: rest-429, for: 10m, clock: market, paths: [klines]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := New(Config{Synthetic: Synthetic{Symbols: 1, Start: from, Pace: 10}, Faults: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Unix(1e9, 0)
+	d.faults.begin(began, from)
+	for _, c := range []struct {
+		wall    float64
+		skew    schema.Time
+		errors  int
+		started int64 // rest-5xx
+	}{
+		{0, 0, 0, 0}, {0.9, 0, 0, 0}, {1, 3 * schema.Second, 0, 0}, {2.9, 3 * schema.Second, 0, 0}, {3, 0, 0, 0}, {9.99, 0, 0, 0},
+		{10, -schema.Second, 1, 1}, {11.9, -schema.Second, 1, 1}, {12, -schema.Second, 0, 1}, {15, -schema.Second, 1, 2},
+		{19.9, -schema.Second, 0, 2}, {20, 0, 1, 3}, {22, 0, 0, 3}, {25, 0, 0, 3}, {3000, 0, 0, 3},
+	} {
+		gone := time.Duration(c.wall * 1e9)
+		d.faults.step(began.Add(gone), from+micros(10*gone))
+		if skew, n := d.faults.skew(), len(d.faults.asked("ping", 1, fault5xx)); skew != c.skew || n != c.errors || d.Counters().Faults[fault5xx] != c.started {
+			t.Errorf("after %v s the time is off by %v, %d fail, %d began; wanted %+v", c.wall, skew, n, d.Counters().Faults[fault5xx], c)
+		}
+		if hit := d.faults.asked("klines", 1, fault429); c.wall == 20 && (len(hit) != 1 || len(d.faults.asked("ping", 1, fault429)) != 0) {
+			t.Errorf("after %v s %d refusals", c.wall, len(hit))
+		}
+	}
+	d.faults.stop()
+	if c := d.Counters(); c.Faults[faultSkew] != 2 || c.Faults[fault429] != 1 || len(d.faults.running) != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestConnectionsAreCutAgainAndAgain(t *testing.T) {
-	d := start(t, faulty(Fault{Kind: faultCut, At: 50 * time.Millisecond, Every: 100 * time.Millisecond, Times: 3}))
+	d := start(t, faulty(Fault{Kind: faultCut, At: 50 * time.Millisecond, Every: 200 * time.Millisecond}))
 	for range 3 {
 		w := watch(t, d, "/ws/btcusdt@trade")
 		eventually(t, "the cut", func() bool { _, err := w.seen(); return err != nil })
@@ -89,17 +134,15 @@ func TestConnectionsAreCutAgainAndAgain(t *testing.T) {
 			t.Errorf("there was a word: %v", err)
 		}
 	}
-	w := watch(t, d, "/ws/btcusdt@trade")
-	w.more(t, 500)
-	if c := d.Counters(); c.Faults[faultCut] != 3 || c.Closes[faultCut] != 3 || c.Closes[byClient] != 0 {
+	eventually(t, "three ends", func() bool { return d.Counters().Closes[faultCut] == 3 })
+	if c := d.Counters(); c.Faults[faultCut] < 3 || c.Closes[byClient] != 0 {
 		t.Errorf("%+v", c)
 	}
 }
 
 func TestHalfDeadConnectionsStayOpen(t *testing.T) {
-	d := start(t, faulty(Fault{Kind: faultHalfDead, At: 100 * time.Millisecond, For: time.Second}))
+	d := start(t, faulty(Fault{Kind: faultHalfDead, At: 100 * time.Millisecond, For: 3 * time.Second}))
 	w := watch(t, d, "/ws/btcusdt@trade")
-	w.more(t, 20)
 	eventually(t, "the fault", func() bool { return d.Counters().Faults[faultHalfDead] == 1 })
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
@@ -120,7 +163,6 @@ func TestHalfDeadConnectionsStayOpen(t *testing.T) {
 func TestStalledSymbolIsSilentOnTheOldConnection(t *testing.T) {
 	d := start(t, faulty(Fault{Kind: faultStall, At: 100 * time.Millisecond, Symbols: []string{"BTCUSDT"}}))
 	w, other := watch(t, d, "/ws/btcusdt@trade"), watch(t, d, "/ws/ethusdt@trade")
-	w.more(t, 20)
 	eventually(t, "the fault", func() bool { return d.Counters().Faults[faultStall] == 1 })
 	if err := w.ws.Ping(t.Context()); err != nil { // what came before is behind us
 		t.Fatal(err)
@@ -164,6 +206,11 @@ func TestStreamsThatLie(t *testing.T) {
 				t.Error(all, missing, twice, disorder, late)
 			}
 		}},
+		{Fault{Kind: faultReorder, At: at, For: long, Delay: 20 * time.Millisecond}, func(t *testing.T, all, missing, twice, disorder, late int) {
+			if disorder < 100 || missing+twice+late > 0 {
+				t.Error(all, missing, twice, disorder, late)
+			}
+		}},
 		{Fault{Kind: faultLate, At: at, For: long, Share: 0.1, Delay: 100 * time.Millisecond}, func(t *testing.T, all, missing, twice, disorder, late int) {
 			if disorder < 30 || late < 30 || missing+twice > 0 {
 				t.Error(all, missing, twice, disorder, late)
@@ -178,7 +225,14 @@ func TestStreamsThatLie(t *testing.T) {
 				defer d.faults.mu.Unlock()
 				return d.tally.faults[c.fault.Kind] == 1 && len(d.faults.running)+len(d.faults.held) == 0
 			})
-			w.more(t, 200)
+			// Whatever was sent until now is in front of the pong, and what comes
+			// behind it is without fault.
+			if err := w.ws.Ping(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			w.more(t, 50)
+			sent := d.Sent()["BTCUSDT"].FirstTime
+			first := d.Truth("BTCUSDT", sent, sent+1)[0].ID
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			seen := map[int64]int{}
@@ -192,7 +246,7 @@ func TestStreamsThatLie(t *testing.T) {
 					late++
 				}
 			}
-			for id := w.ids[0]; id <= w.ids[len(w.ids)-1]; id++ {
+			for id := first; id <= w.ids[len(w.ids)-1]; id++ {
 				if seen[id] == 0 {
 					missing++
 				}
@@ -204,7 +258,9 @@ func TestStreamsThatLie(t *testing.T) {
 }
 
 func TestShutdownIsAnnounced(t *testing.T) {
-	d := start(t, faulty(Fault{Kind: faultShutdown, At: 50 * time.Millisecond, Delay: 300 * time.Millisecond}))
+	cfg := faulty(Fault{Kind: faultShutdown, At: 50 * time.Millisecond, Delay: 300 * time.Millisecond})
+	cfg.WaitFor = []string{"BTCUSDT", "ETHUSDT"}
+	d := start(t, cfg)
 	raw, combined := watch(t, d, "/ws/btcusdt@trade"), watch(t, d, "/stream?streams=ethusdt@aggTrade")
 	for w, want := range map[*watcher]string{raw: `{"e":"serverShutdown","E":`, combined: `{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":`} {
 		eventually(t, "the close", func() bool { _, err := w.seen(); return err != nil })
@@ -237,7 +293,9 @@ func TestConnectionsEndAtAnAge(t *testing.T) {
 }
 
 func TestAttemptsAreRefused(t *testing.T) {
-	d := start(t, faulty(Fault{Kind: faultRefuse, At: 20 * time.Millisecond, For: 300 * time.Millisecond}))
+	cfg := faulty(Fault{Kind: faultRefuse, At: 20 * time.Millisecond, For: 2 * time.Second})
+	cfg.Limits.Connections = 100_000
+	d := start(t, cfg)
 	watch(t, d, "/ws/btcusdt@trade")
 	eventually(t, "the fault", func() bool { return d.Counters().Faults[faultRefuse] == 1 })
 	base, _ := d.URLs()
@@ -316,10 +374,11 @@ func TestRESTFaults(t *testing.T) {
 func TestFaultsOfAPacedMarket(t *testing.T) {
 	from := origin + 100*schema.Day
 	cfg := Config{
-		Synthetic: Synthetic{Seed: 2, Symbols: 4, Rate: 20, Start: from, Until: from + 10*schema.Minute, Pace: 300},
+		Synthetic: Synthetic{Seed: 2, Symbols: 4, Rate: 20, Start: from, Until: from + 10*schema.Minute, Pace: 200},
 		WaitFor:   []string{"BTCUSDT"},
+		Limits:    Limits{Weight: 1e9}, // it is asked all the time
 		Faults: Scenario{Faults: []Fault{
-			{Kind: faultStatus, Status: broken, At: 2 * time.Minute, Market: true, For: time.Minute, Symbols: []string{"BTCUSDT"}},
+			{Kind: faultStatus, Status: broken, At: 2 * time.Minute, Market: true, For: 2 * time.Minute, Symbols: []string{"BTCUSDT"}},
 			{Kind: faultLate, Moment: from + schema.Minute, For: time.Hour, Share: 0.2, Delay: 90 * time.Second},
 			{Kind: faultList, Moment: from + 5*schema.Minute, Symbols: []string{"SOLUSDT"}},
 			{Kind: faultDelist, Moment: from + 5*schema.Minute, Symbols: []string{"BNBUSDT"}},
@@ -353,7 +412,7 @@ func TestFaultsOfAPacedMarket(t *testing.T) {
 		if !got[tr.ID] {
 			t.Fatalf("trade %d is missing", tr.ID)
 		}
-		if tr.Time >= from+2*schema.Minute && tr.Time < from+3*schema.Minute {
+		if tr.Time >= from+2*schema.Minute && tr.Time < from+4*schema.Minute {
 			t.Fatalf("a trade in the break: %+v", tr)
 		}
 	}
@@ -365,7 +424,7 @@ func TestFaultsOfAPacedMarket(t *testing.T) {
 	}
 	_, body := get(t, rest+"/api/v3/klines?symbol=BTCUSDT&interval=1m&startTime="+strconv.FormatInt(from.Millis(), 10)+"&limit=5", false)
 	var rows [][]any
-	if err := json.Unmarshal([]byte(body), &rows); err != nil || len(rows) != 5 || rows[2][0].(float64) != float64((from+3*schema.Minute).Millis()) {
+	if err := json.Unmarshal([]byte(body), &rows); err != nil || len(rows) != 5 || rows[2][0].(float64) != float64((from+4*schema.Minute).Millis()) {
 		t.Errorf("%s %v", body, err)
 	}
 	c := d.Counters()

@@ -231,15 +231,14 @@ func (d *Double) serveAggs(c *call) {
 	}
 	voids := d.cfg.VoidAggs
 	first, next := t.span()
-	row := next - int64(n)
-	void := false // it begins with the void one behind row − 1
+	row, void := tail(next, int64(n), voids) // void: it begins with the void one behind row − 1
 	switch {
 	case from >= 0:
 		row, void = rowOf(from, voids)
 	case start >= 0:
-		row = t.find(start)
+		row, void = t.find(start), false
 	case end >= 0:
-		row = t.find(end+1) - int64(n)
+		row, void = tail(t.find(end+1), int64(n), voids)
 	}
 	if oldest := max(first, d.kept(t)); row < oldest {
 		row, void = oldest, false

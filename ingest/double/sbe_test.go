@@ -87,7 +87,7 @@ func TestSBENeedsAKey(t *testing.T) {
 // What comes by SBE is every trade, each once, the fills of an order together.
 func TestSBEOfBothMarkets(t *testing.T) {
 	for name, cfg := range map[string]Config{
-		"synthetic": {Synthetic: Synthetic{Seed: 4, Symbols: 2, Rate: 1500}, WaitFor: []string{"BTCUSDT"}},
+		"synthetic": {Synthetic: Synthetic{Seed: 4, Symbols: 2, Rate: 15_000}, WaitFor: []string{"BTCUSDT"}},
 		"recorded":  {Files: []string{btc}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -69,7 +69,8 @@ type Fault struct {
 	// Count is how many events it hits each time; without bound, if 0.
 	Count int
 	// Window is the number of events that reorder shuffles. Where Delay is
-	// shorter than they take, it shuffles what came in that time.
+	// shorter than they take, it shuffles what came in that time; one of the two
+	// can be left out.
 	Window int
 	// Delay is that of late and rest-slow, shutdown's lead and the age of age.
 	Delay time.Duration
@@ -177,8 +178,8 @@ func (f *Fault) check() error {
 		return fmt.Errorf("%s: every is shorter than 1ms", f.Kind)
 	case f.Window < 0 || f.Window > maxWindow:
 		return fmt.Errorf("%s: a window of %d is not within 0 and %d", f.Kind, f.Window, maxWindow)
-	case f.Kind == faultReorder && f.Window < 2:
-		return fmt.Errorf("%s: needs a window of at least 2 events", f.Kind)
+	case f.Kind == faultReorder && (f.Window == 1 || f.Window == 0 && f.Delay == 0):
+		return fmt.Errorf("%s: needs a window of at least 2 events, or a delay", f.Kind)
 	case (f.Kind == faultLate || f.Kind == faultSlow || f.Kind == faultAge) && f.Delay == 0:
 		return fmt.Errorf("%s: needs a delay, or an age", f.Kind)
 	case f.Kind == faultSkew && f.Skew == 0:

@@ -40,7 +40,7 @@ func TestTruthEqualsBinances(t *testing.T) {
 // every period of a made-up market with a break.
 func TestTruthOfASyntheticMarket(t *testing.T) {
 	from := origin + 100*schema.Day
-	cfg := Config{Synthetic: Synthetic{Seed: 3, Symbols: 3, Rate: 0.05, Start: from, Until: from + 40*schema.Day}, Faults: Scenario{Faults: []Fault{
+	cfg := Config{Synthetic: Synthetic{Seed: 3, Symbols: 3, Rate: 0.02, Start: from, Until: from + 40*schema.Day}, Faults: Scenario{Faults: []Fault{
 		{Kind: faultStatus, Status: broken, Moment: from + 3*schema.Day, For: 5 * 3600e9, Symbols: []string{"ETHUSDT"}},
 		{Kind: faultList, Moment: from + schema.Day, Symbols: []string{"SOLUSDT"}},
 		{Kind: faultDelist, Moment: from + 20*schema.Day, Symbols: []string{"SOLUSDT"}},
@@ -55,7 +55,7 @@ func TestTruthOfASyntheticMarket(t *testing.T) {
 		for p := schema.P1m; p <= schema.P1M; p++ {
 			end := from + 40*schema.Day
 			if p < schema.P1h {
-				end = from + 4*schema.Day
+				end = from + 4*schema.Day // a break and a listing lie in it
 			}
 			trades := d.Truth(symbol, 0, end)
 			got := d.TruthCandles(symbol, p, from, end)

@@ -32,6 +32,18 @@ func rowOf(id, every int64) (row int64, void bool) {
 	return id/(every+1)*every + rest, rest == every
 }
 
+// tail gives where the last n ids before a row begin.
+func tail(row, n, every int64) (from int64, void bool) {
+	if row <= 0 {
+		return 0, false
+	}
+	id := aggIDOf(row-1, every) + 1
+	if voidBehind(row-1, every) {
+		id++
+	}
+	return rowOf(max(id-n, 0), every)
+}
+
 func voidBehind(row, every int64) bool { return every > 0 && row%every == every-1 }
 
 // voidAgg writes a void aggregate, with the time of the one before.
