@@ -68,8 +68,11 @@ func (l *Live) Status() Status {
 		s.Offset, _, s.OffsetKnown = r.Clock().Offset()
 	}
 	for _, g := range l.all() {
-		g.source.SetOffset(s.Offset)
-		counts := g.source.Counts()
+		var counts binance.Counts
+		if g.source != nil {
+			g.source.SetOffset(s.Offset)
+			counts = g.source.Counts()
+		}
 		g.mu.Lock()
 		c := ConnectionStatus{Symbols: len(g.series), Up: g.up, Losses: g.losses, Renews: g.renews, Why: g.why, Counts: counts}
 		if g.up {
