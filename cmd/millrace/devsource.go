@@ -25,9 +25,22 @@ func (d *dev) source() (func(context.Context) error, error) {
 	case remote && len(s.Binance.Symbols) == 0:
 		return nil, usagef("--symbols: no symbols to collect from %s", s.Binance.WS.String())
 	case remote:
-		return d.remote, nil
+		live, err := s.live(d.log)
+		if err != nil {
+			return nil, err
+		}
+		return func(ctx context.Context) error {
+			live.Ingestor = d.in
+			d.watch.live.Store(live)
+			return live.Run(ctx)
+		}, nil
+	case s.Binance.Streams != streamsTrade || s.Binance.Key != "":
+		return nil, usagef("--streams and --binance-api-key are of a server: name one by --binance-ws or --binance-rest")
 	case len(s.Market.From) == 0 && s.Dev.UntilDone:
 		return nil, usagef("--until-done: a made-up market has no end; name files by --from")
+	}
+	if err := s.plainSymbols(); err != nil {
+		return nil, err
 	}
 	kinds, err := kindsOf(s.Market.From, s.Binance.Symbols)
 	if err != nil {
@@ -68,16 +81,6 @@ func (d *dev) source() (func(context.Context) error, error) {
 		})
 		return g.Wait()
 	}, nil
-}
-
-// remote collects from a server elsewhere.
-func (d *dev) remote(ctx context.Context) error {
-	live, err := d.s.live(d.in, d.log)
-	if err != nil {
-		return err
-	}
-	d.watch.live.Store(live)
-	return live.Run(ctx)
 }
 
 // played collects from the double in this process, over a real websocket.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"millrace/ingest/binance"
 	"millrace/schema"
 )
 
@@ -201,6 +202,13 @@ func symbols(p *[]string) field {
 	return list(p, "SYMBOL,…", func(s string) (string, error) {
 		s = strings.ToUpper(s)
 		return s, schema.ValidateSymbol(s)
+	}, func(s string) string { return s })
+}
+
+// selection reads the items of a selection of symbols.
+func selection(p *[]string) field {
+	return list(p, "SYMBOL,…", func(s string) (string, error) {
+		return strings.ToUpper(s), binance.CheckItem(s)
 	}, func(s string) string { return s })
 }
 

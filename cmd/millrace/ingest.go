@@ -18,10 +18,13 @@ func (a *app) ingestCommand() command {
 	return command{
 		use:   "ingest",
 		short: "collect trades from Binance into Kafka",
-		long: "Subscribes to the trade streams of the symbols and writes every trade into the topic of ticks, with marks that promise how far time has come. " +
+		long: "Subscribes to the trade streams of the symbols, or polls REST for them, and writes every trade into the topic of ticks, with marks that promise how far time has come. " +
 			"Several ingestors may collect the same symbols: a trade counts once.\n\n" +
 			"With --http it serves /metrics for Prometheus, /healthz and /readyz, a page, and /ingest/status.json, which millrace ingest status prints.",
 		example: "millrace ingest --symbols BTCUSDT,ETHUSDT\n" +
+			"millrace ingest --symbols 'top:50:USDT,-*UPUSDT'\n" +
+			"millrace ingest --symbols BTCUSDT --streams rest --binance-proxy http://proxy:3128\n" +
+			"millrace ingest --symbols '*USDT' --streams sbe --binance-api-key-file key\n" +
 			"millrace ingest --symbols BTCUSDT --kafka kafka1:9092 --binance-ws ws://127.0.0.1:9443 --binance-rest http://127.0.0.1:9443",
 		groups: []string{gKafka, gLog, gProduce, gBinance, gRun},
 		leave:  []string{"data"},
@@ -35,15 +38,16 @@ func runIngest(ctx context.Context, s *settings, log *slog.Logger) error {
 	if len(s.Binance.Symbols) == 0 {
 		return usagef("--symbols: no symbols to collect; for example --symbols BTCUSDT,ETHUSDT")
 	}
+	live, err := s.live(log)
+	if err != nil {
+		return err
+	}
 	in, err := openIngestor(ctx, s, log)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	live, err := s.live(in, log)
-	if err != nil {
-		return err
-	}
+	live.Ingestor = in
 	g, ctx := errgroup.WithContext(ctx)
 	watch := &ingestWatch{in: in}
 	watch.live.Store(live)
@@ -110,22 +114,17 @@ func openIngestor(ctx context.Context, s *settings, log *slog.Logger) (*ingest.I
 	})
 }
 
-// live gives the collector of the settings' symbols.
-func (s *settings) live(in *ingest.Ingestor, log *slog.Logger) (*collect.Live, error) {
-	rest, err := binance.NewClient(string(s.Binance.REST), s.Binance.CA)
+// live gives the collector of the settings' symbols, without its Ingestor.
+func (s *settings) live(log *slog.Logger) (*collect.Live, error) {
+	cfg, err := s.Binance.source(s.given("binance-ws"), s.Produce.Margin)
 	if err != nil {
-		return nil, usagef("--binance-rest: %w", err)
+		return nil, err
 	}
 	chosen, err := binance.ParseSelection(s.Binance.Symbols)
 	if err != nil {
-		return nil, usagef("--symbols: %w", err)
+		return nil, usagef("--%w", err)
 	}
-	cfg := binance.Config{WS: string(s.Binance.WS), CAFile: s.Binance.CA, REST: rest, Symbols: []string{"ANY"}, Margin: s.Produce.Margin}
-	cfg.EnsureDefaults()
-	if err := cfg.Validate(); err != nil {
-		return nil, usagef("%w", err)
-	}
-	return &collect.Live{Ingestor: in, Source: cfg, Select: chosen, Log: log}, nil
+	return &collect.Live{Source: cfg, Select: chosen, Poll: s.Binance.Streams == streamsREST, Log: log}, nil
 }
 
 func latencyStage(name string, s latency.Snapshot) stageRow {

@@ -138,12 +138,16 @@ func (s *settings) readSecrets(rows []setting) error {
 		if at.strength == s.places[of].strength {
 			return usagef("%s and %s are both set by %v, wanted one of them", of, rows[i].name, at.strength)
 		}
-		v, err := readSecret(path)
+		read := rows[i].readFile
+		if read == nil {
+			read = readSecret
+		}
+		v, err := read(path)
 		if err != nil {
 			return usagef("%s: %w", rows[i].name, err)
 		}
 		target := row(of)
-		if err := target.field(s).set([]string{string(v)}); err != nil {
+		if err := target.field(s).set([]string{v}); err != nil {
 			return usagef("%s: %w", rows[i].name, err)
 		}
 		s.places[of] = at

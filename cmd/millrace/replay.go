@@ -32,7 +32,7 @@ func (a *app) replayCommand() command {
 			"millrace replay --symbols BTCUSDT,ETHUSDT --days 2024-08-01..2024-08-07\n" +
 			"millrace replay --symbols XRPETH aggTrades.csv",
 		groups: []string{gKafka, gLog, gProduce, gBinance, gReplay, gRun},
-		leave:  []string{"http", "binance-ws", "binance-rest", "margin"},
+		leave:  []string{"http", "binance-ws", "binance-rest", "streams", "binance-proxy", "binance-api-key", "binance-api-key-file", "weight-share", "margin"},
 		args:   1 << 20,
 		own:    func(*pflag.FlagSet) {},
 		run: func(ctx context.Context, s *settings, args []string) error {
@@ -115,6 +115,9 @@ func runReplay(ctx context.Context, s *settings, paths []string, sc *screen, log
 
 // filesToReplay lists what the paths or the days name.
 func (s *settings) filesToReplay(paths []string) ([]collect.File, error) {
+	if err := s.plainSymbols(); err != nil {
+		return nil, err
+	}
 	if s.Replay.Days != (dayRange{}) {
 		return s.daysToReplay(paths)
 	}

@@ -102,7 +102,7 @@ func readSmall(path string, limit int64) (b []byte, err error) {
 }
 
 // readSecret reads a secret from a file; the line feed at its end is none of it.
-func readSecret(path string) (secret, error) {
+func readSecret(path string) (string, error) {
 	b, err := readSmall(path, maxSecretFile)
 	if err != nil {
 		return "", err
@@ -114,5 +114,5 @@ func readSecret(path string) (secret, error) {
 	case strings.ContainsAny(text, "\r\n\x00"):
 		return "", fmt.Errorf("%s has more than one line, a secret is one", path)
 	}
-	return secret(text), nil
+	return text, nil
 }

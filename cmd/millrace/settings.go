@@ -92,9 +92,15 @@ type produceSettings struct {
 
 type binanceSettings struct {
 	Symbols []string
+	Streams string
 	WS      location
 	REST    location
 	CA      string
+	Proxy   location
+	Key     secret
+	KeyFile string
+	// Share is the part of the exchange's request weight that is used.
+	Share float64
 }
 
 type processSettings struct {

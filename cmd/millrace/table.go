@@ -3,6 +3,8 @@ package main
 import (
 	"math"
 	"time"
+
+	"millrace/ingest/binance"
 )
 
 // Groups of settings, in the order of help and `millrace config`.
@@ -34,7 +36,9 @@ type setting struct {
 	// asked for each time.
 	onFlagOnly bool
 	// fileOf names the setting whose value stands in the file this one names.
-	fileOf string
+	// readFile reads it, if it is not one line to be taken as it is.
+	fileOf   string
+	readFile func(path string) (string, error)
 }
 
 func env(name string) string {
@@ -121,15 +125,29 @@ var table = rows(
 		{name: "margin", group: gProduce, def: "250ms", help: "how far behind the exchange's clock time is promised",
 			field: func(s *settings) field { return span(&s.Produce.Margin, 0, 10*time.Second) }},
 
-		{name: "symbols", group: gBinance, help: "symbols to collect; for a dump, the symbol its file name doesn't tell",
-			field: func(s *settings) field { return symbols(&s.Binance.Symbols) }},
-		{name: "binance-ws", group: gBinance, def: "wss://stream.binance.com:9443", help: "server of the websocket streams",
+		{name: "symbols", group: gBinance, help: "symbols to collect: names, patterns (*USDT), the N with the greatest volume of the day (top:N, or top:N:USDT of those quoted in USDT), less exclusions (-*UPUSDT); for a dump, the symbol its file name doesn't tell",
+			field: func(s *settings) field { return selection(&s.Binance.Symbols) }},
+		{name: "streams", group: gBinance, def: streamsTrade, help: "what to collect from: streams of single trades or of aggregates, binary streams (SBE, with an API key), or REST where no websocket gets through",
+			field: func(s *settings) field {
+				return oneOf(&s.Binance.Streams, streamsTrade, streamsAgg, streamsSBE, streamsREST)
+			}},
+		{name: "binance-ws", group: gBinance, def: "wss://stream.binance.com:9443", help: "server of the websocket streams; for sbe wss://stream-sbe.binance.com:9443 unless it is set",
 			field: func(s *settings) field { return at(&s.Binance.WS, "URL", "wss://", "ws://") }},
 		{name: "binance-rest", group: gBinance, def: "https://api.binance.com", help: "server of the REST interface",
 			field: func(s *settings) field { return at(&s.Binance.REST, "URL", "https://", "http://") }},
 
 		{name: "binance-ca", group: gBinance, help: "authorities to trust beside the system's, PEM",
 			field: func(s *settings) field { return text(&s.Binance.CA, "FILE", anyText) }},
+		{name: "binance-proxy", group: gBinance, help: "proxy for websockets and REST, such as socks5://user:password@host:1080; without it that of HTTPS_PROXY",
+			field: func(s *settings) field {
+				return at(&s.Binance.Proxy, "URL", "http://", "https://", "socks5://", "socks5h://")
+			}},
+		{name: "binance-api-key", group: gBinance, help: "API key, which only the SBE streams ask for; better in a file or in the environment",
+			field: func(s *settings) field { return password(&s.Binance.Key) }},
+		{name: "binance-api-key-file", group: gBinance, fileOf: "binance-api-key", readFile: binance.ReadAPIKey, help: "file that holds the API key",
+			field: func(s *settings) field { return text(&s.Binance.KeyFile, "FILE", anyText) }},
+		{name: "weight-share", group: gBinance, def: "0.5", help: "part of the request weight that Binance allows an address which this process may use",
+			field: func(s *settings) field { return number(&s.Binance.Share, 0.05, 1) }},
 
 		{name: "micro-batch", group: gProcess, def: "0s", help: "commit this often; 0 commits what has come as soon as it has",
 			field: func(s *settings) field { return span(&s.Process.MicroBatch, 0, time.Minute) }},

@@ -58,6 +58,9 @@ type Config struct {
 	WS string
 	// CAFile names a PEM file of certificates to trust beside the system's.
 	CAFile string
+	// Proxy is the proxy's address: http://, https:// or socks5://, with user
+	// and password if it wants them. Without it the environment's counts.
+	Proxy string
 	// REST tells the server's time. Without it progress is known from the
 	// trades alone, so a market at rest shows none.
 	REST *Client
@@ -129,6 +132,11 @@ func (c *Config) Validate() error {
 	}
 	if c.sbe() && c.Aggregates {
 		return errors.New("binance websocket: SBE has no streams of aggregates")
+	}
+	if c.sbe() {
+		if err := checkAPIKey([]byte(c.APIKey)); err != nil {
+			return fmt.Errorf("binance websocket: api key: %w", err)
+		}
 	}
 	seen := make(map[string]bool, len(c.Symbols))
 	for _, s := range c.Symbols {

@@ -200,6 +200,33 @@ func TestPagesOfHTMLAreNamed(t *testing.T) {
 	}
 }
 
+// A websocket goes by the proxy; where that refuses, no error shows its login.
+func TestSourceProxy(t *testing.T) {
+	var asked atomic.Value
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Store(r.Method + " " + r.Host + " " + r.Header.Get("Proxy-Authorization"))
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	defer proxy.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var failed error
+	s, err := NewSource(Config{WS: "wss://exchange:9443", Symbols: []string{"A"}, Proxy: "http://me:secret@" + strings.TrimPrefix(proxy.URL, "http://"),
+		Hooks: Hooks{Failed: func(err error, _ time.Duration) { failed = err; cancel() }}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if asked.Load() != "CONNECT exchange:9443 Basic bWU6c2VjcmV0" {
+		t.Errorf("the proxy was asked %v", asked.Load())
+	}
+	if failed == nil || strings.Contains(failed.Error(), "secret") {
+		t.Errorf("it failed with %v", failed)
+	}
+}
+
 func TestProxy(t *testing.T) {
 	fine := newServer(t, good)
 	var auth atomic.Value
@@ -230,6 +257,11 @@ func TestProxy(t *testing.T) {
 		_, err := NewClientFrom(ClientConfig{Bases: []string{fine.URL}, Proxy: p})
 		if err == nil || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "sec%") {
 			t.Errorf("%s: %v", p, err)
+		}
+	}
+	for _, p := range []string{"ftp://me:secret@host", "http://me:secret@host/path"} {
+		if _, err := NewSource(Config{Symbols: []string{"A"}, Proxy: p}, nil); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("a source by %s: %v", p, err)
 		}
 	}
 	if _, err := NewClientFrom(ClientConfig{}); err == nil {

@@ -19,6 +19,11 @@ import (
 // buffer of 4 KB would cost a system call per 25 trades.
 const readBuffer = 64 << 10
 
+// idleConns is how many connections to a REST server are kept for the next
+// calls: as many as go side by side. The library would keep two, and make the
+// others anew for every call.
+const idleConns = 32
+
 // newTransport makes a transport that trusts the system's certificates and, if
 // caFile is not empty, those in it.
 func newTransport(caFile string, buffered bool) (*http.Transport, error) {
@@ -30,6 +35,7 @@ func newTransport(caFile string, buffered bool) (*http.Transport, error) {
 		ResponseHeaderTimeout:  15 * time.Second,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
+		MaxIdleConnsPerHost:    idleConns,
 	}
 	if buffered {
 		t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {

@@ -24,27 +24,32 @@ func ReadAPIKey(file string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("api key: %w", err)
 	}
-	key := bytes.TrimSpace(data)
-	switch {
-	case len(data) > maxKeyFile:
-		err = fmt.Errorf("longer than %d bytes", maxKeyFile)
-	case len(key) == 0:
-		err = errors.New("nothing in it")
-	case bytes.Contains(key, []byte("-----BEGIN")) || bytes.HasPrefix(key, []byte(ed25519DER)):
-		err = errors.New("it holds a PEM key: the API key is wanted, the text that Binance shows for the registered key, not the private key itself")
+	key := data
+	if len(data) <= maxKeyFile {
+		key = bytes.TrimSpace(data)
 	}
-	if err == nil {
-		for _, c := range key {
-			if c <= ' ' || c >= 0x7f { // it becomes a header's value
-				err = errors.New("it holds more than one word of plain ASCII")
-				break
-			}
-		}
-	}
-	if err != nil {
+	if err := checkAPIKey(key); err != nil {
 		return "", fmt.Errorf("api key: %s: %w: give a file with the API key alone", file, err)
 	}
 	return string(key), nil
+}
+
+// checkAPIKey refuses what can be no API key, without showing it.
+func checkAPIKey(key []byte) error {
+	switch {
+	case len(key) > maxKeyFile:
+		return fmt.Errorf("longer than %d bytes", maxKeyFile)
+	case len(key) == 0:
+		return errors.New("nothing in it")
+	case bytes.Contains(key, []byte("-----BEGIN")) || bytes.HasPrefix(key, []byte(ed25519DER)):
+		return errors.New("it holds a PEM key: the API key is wanted, the text that Binance shows for the registered key, not the private key itself")
+	}
+	for _, c := range key {
+		if c <= ' ' || c >= 0x7f { // it becomes a header's value
+			return errors.New("it holds more than one word of plain ASCII")
+		}
+	}
+	return nil
 }
 
 // readSecret reads a little more than may be there, so that too much shows.

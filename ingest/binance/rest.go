@@ -15,10 +15,11 @@ import (
 	"millrace/schema"
 )
 
-// DefaultREST and DefaultWS are Binance's public addresses.
+// Binance's public addresses.
 const (
 	DefaultREST = "https://api.binance.com"
 	DefaultWS   = "wss://stream.binance.com:9443"
+	DefaultSBE  = "wss://stream-sbe.binance.com:9443"
 )
 
 // Bounds of bodies: exchangeInfo of all symbols has some 15 MB, a page of a

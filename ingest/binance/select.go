@@ -53,6 +53,12 @@ func ParseSelection(items []string) (Selection, error) {
 	return s, nil
 }
 
+// CheckItem refuses what is no item of a selection.
+func CheckItem(item string) error {
+	var s Selection
+	return s.add(strings.ToUpper(strings.TrimSpace(item)))
+}
+
 func (s *Selection) add(item string) error {
 	if rest, ok := strings.CutPrefix(item, "TOP:"); ok {
 		return s.addTop(rest)

@@ -48,6 +48,9 @@ func NewSource(cfg Config, out Out) (*Source, error) {
 		return nil, err
 	}
 	t, err := newTransport(cfg.CAFile, true)
+	if err == nil {
+		err = setProxy(t, cfg.Proxy)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("binance websocket: %w", err)
 	}

@@ -46,7 +46,7 @@ func (c *Client) Tickers24h(ctx context.Context, symbols ...string) ([]Ticker24h
 	const path = "/api/v3/ticker/24hr"
 	symbols = slices.Compact(slices.Sorted(slices.Values(symbols)))
 	q := url.Values{"type": {"MINI"}} // all that is read here, in half the bytes
-	weight := tickerWeight(len(symbols))
+	weight := TickerWeight(len(symbols))
 	if n := len(symbols); n > 0 && n <= maxTickerList {
 		list, err := json.Marshal(symbols)
 		if err != nil {
@@ -74,8 +74,8 @@ func (c *Client) Tickers24h(ctx context.Context, symbols ...string) ([]Ticker24h
 	return all, nil
 }
 
-// tickerWeight is what a call for n symbols weighs, 0 being all.
-func tickerWeight(n int) int64 {
+// TickerWeight is what a call of Tickers24h for n symbols weighs, 0 being all.
+func TickerWeight(n int) int64 {
 	switch {
 	case n == 0 || n > maxTickerList:
 		return 80

@@ -43,7 +43,7 @@ func TestTickers(t *testing.T) {
 		t.Error(some, err, h.last())
 	}
 	for n, want := range map[int]int64{0: 80, 1: 2, 20: 2, 21: 40, 100: 40, 101: 80, 5000: 80} {
-		if got := tickerWeight(n); got != want {
+		if got := TickerWeight(n); got != want {
 			t.Errorf("%d symbols weigh %d, wanted %d", n, got, want)
 		}
 	}

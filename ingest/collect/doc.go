@@ -4,6 +4,7 @@
 //
 //	Live    symbols of a server that speaks Binance's protocol
 //	group   symbols that share a connection (a binance.Source) and a Stream
+//	poller  asks REST for what is new, in place of connections (poll.go)
 //	series  one symbol's ids: what came, what is missing
 //	hole    a stretch of ids that were not seen; it is fetched by REST
 //	Dump    one of Binance's public dumps, read from a file
@@ -29,6 +30,10 @@
 // its anchor, written before any trade of it, and what has happened since is a
 // hole like any other. Where it is known, the end of the log tells the next id:
 // nothing is kept anywhere else.
+//
+// Where no websocket gets through, REST tells the last ids in rounds, and what
+// lies between is fetched as a hole at the symbol's end. W is the server's time
+// before the question, less a margin, once all of that has come.
 //
 // What the processor misses stands in the topic of gaps, and is fetched too
 // (gaps.go).

@@ -286,6 +286,10 @@ func (g *group) deliver(y *series, trades []schema.Trade, h hole) error {
 	if g.series[y.name] != y {
 		return nil // no longer wanted
 	}
+	now := time.Now()
+	if g.live.Poll {
+		y.grow(trades, now)
+	}
 	fits := trades[:0:len(trades)]
 	for _, t := range trades {
 		if y.holes.missing(t.ID, t.Last) == t.Count() && (len(fits) == 0 || t.ID > fits[len(fits)-1].Last) {
@@ -302,11 +306,23 @@ func (g *group) deliver(y *series, trades []schema.Trade, h hole) error {
 		g.err = err
 		return err
 	}
-	now := time.Now()
+	if g.live.Poll {
+		y.hear(now)
+	}
 	for i := range fits {
 		t := &fits[i]
+		if g.live.Poll {
+			y.trades += t.Count()
+			g.live.trades.Add(t.Count())
+		}
 		y.filled += t.Count()
+		if t.Last == y.next-1 {
+			y.lastT = max(y.lastT, t.Time)
+		}
 		for _, whole := range y.close(t.ID, t.Last) {
+			if whole.routine {
+				continue
+			}
 			g.live.stats.Fill.Observe(now.Sub(whole.found))
 			g.live.stats.filled.Add(1)
 			g.live.Log.Info("a gap is filled", "symbol", y.name, "first", whole.first, "last", whole.last, "after", now.Sub(whole.found).Round(time.Millisecond))

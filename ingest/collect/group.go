@@ -17,7 +17,7 @@ import (
 // Stream that goes with them.
 type group struct {
 	live   *Live
-	source *binance.Source
+	source *binance.Source // nil where REST is polled
 
 	mu      sync.Mutex // guards what follows, and the series' own
 	stream  *ingest.Stream
@@ -103,6 +103,10 @@ func (g *group) hold(y *series) error {
 // settle lets marks speak for the symbol again, if nothing is missing of it.
 // The caller holds mu.
 func (g *group) settle(y *series) error {
+	select {
+	case g.live.moved <- struct{}{}:
+	default:
+	}
 	if !y.held || !g.up || y.awaits || y.unproven || y.holes.wait() {
 		return nil
 	}
@@ -232,7 +236,12 @@ func (g *group) names() []string {
 
 // run collects until ctx ends.
 func (g *group) run(ctx context.Context) error {
-	err := g.source.Run(ctx)
+	var err error
+	if g.source != nil {
+		err = g.source.Run(ctx)
+	} else {
+		<-ctx.Done()
+	}
 	g.mu.Lock()
 	err = errors.Join(err, g.err)
 	up := g.up
@@ -262,9 +271,21 @@ const closeWait = 30 * time.Second
 
 // begin makes the stream of the group's first symbols.
 func (g *group) begin(symbols []ingest.Symbol) (err error) {
-	g.stream, err = g.live.Ingestor.Stream(schemapb.Source_SOURCE_WEBSOCKET, symbols...)
+	from := schemapb.Source_SOURCE_WEBSOCKET
+	if g.live.Poll {
+		from = schemapb.Source_SOURCE_REST
+	}
+	g.stream, err = g.live.Ingestor.Stream(from, symbols...)
 	if err == nil {
 		g.stream.Down()
 	}
 	return err
+}
+
+// wish changes what the connection brings. Polling asks for what there is.
+func (g *group) wish(names []string) error {
+	if g.source == nil {
+		return nil
+	}
+	return g.source.SetSymbols(names)
 }

@@ -33,6 +33,7 @@ type stretch struct {
 	first, last int64
 	left        int64
 	found       time.Time
+	routine     bool // nothing was missed: polling finds what is new so
 }
 
 const (

@@ -21,6 +21,8 @@ type Live struct {
 	// Source is the settings of each connection. Its Symbols are not used; its
 	// REST client is what holes are filled from. Without one they are only told.
 	Source binance.Config
+	// Poll asks REST again and again instead of subscribing to streams.
+	Poll bool
 	// Select says which symbols.
 	Select binance.Selection
 	// History is how far back a symbol that is new to the log is fetched; the
@@ -47,6 +49,7 @@ type Live struct {
 	ctx     context.Context // ends with Run; menders live in it
 	menders sync.WaitGroup
 	slots   chan struct{}
+	moved   chan struct{} // something has become of a hole
 	work    *errgroup.Group
 
 	mu     sync.Mutex // guards what follows
@@ -80,6 +83,9 @@ func (l *Live) all() []*group {
 // Run collects until ctx ends or, from a finite server, until everything it
 // sent is in the log.
 func (l *Live) Run(ctx context.Context) error {
+	if l.Poll && l.blind() {
+		return errors.New("collect: there is nothing to poll without the exchange's REST address")
+	}
 	market, err := l.market(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -94,6 +100,7 @@ func (l *Live) Run(ctx context.Context) error {
 	inner, done := context.WithCancel(inner)
 	defer done()
 	l.ctx, l.work, l.slots = inner, group, make(chan struct{}, fillers)
+	l.moved = make(chan struct{}, 1)
 	group.Go(func() error {
 		for _, names := range market.shares() {
 			if err := l.start(inner, names, market); err != nil {
@@ -109,8 +116,12 @@ func (l *Live) Run(ctx context.Context) error {
 	if l.Finite != nil {
 		group.Go(func() error { return l.await(inner, done) })
 	}
-	if !l.blind() {
+	if l.Poll {
+		group.Go(func() error { return l.poll(inner) })
+	} else if !l.blind() {
 		group.Go(func() error { return l.check(inner) })
+	}
+	if !l.blind() {
 		group.Go(func() error { return l.gaps(inner) })
 		group.Go(func() error { return l.refresh(inner, market) })
 	}
@@ -129,8 +140,10 @@ func (l *Live) start(ctx context.Context, names []string, m *market) error {
 	}
 	cfg := l.Source
 	cfg.Symbols, cfg.Hooks = names, g.hooks()
-	if g.source, err = binance.NewSource(cfg, g); err != nil {
-		return err
+	if !l.Poll {
+		if g.source, err = binance.NewSource(cfg, g); err != nil {
+			return err
+		}
 	}
 	if err := g.begin(list); err != nil {
 		return err

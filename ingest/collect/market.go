@@ -226,7 +226,7 @@ func (g *group) follow(name string, status schema.TradingStatus) error {
 // comes of it until the connection has been renewed is passed over.
 func (l *Live) remove(g *group, name string) error {
 	g.mu.Lock()
-	if len(g.series) == 1 {
+	if len(g.series) == 1 && g.source != nil {
 		g.mu.Unlock()
 		return nil // a connection needs one; it stays silent
 	}
@@ -239,7 +239,7 @@ func (l *Live) remove(g *group, name string) error {
 	names := sortedKeys(g.series)
 	g.mu.Unlock()
 	l.Log.Info("a symbol is gone", "symbol", name)
-	return errors.Join(err, g.source.SetSymbols(names))
+	return errors.Join(err, g.wish(names))
 }
 
 // add begins to collect symbols that are new: beside the fewest, or on their own.
@@ -272,5 +272,5 @@ func (g *group) join(fresh *group, list []ingest.Symbol) error {
 	}
 	names := sortedKeys(g.series)
 	g.mu.Unlock()
-	return errors.Join(err, g.source.SetSymbols(names))
+	return errors.Join(err, g.wish(names))
 }

@@ -74,7 +74,10 @@ func (l *Live) Status() Status {
 		s.Offset, _, s.OffsetKnown = r.Clock().Offset()
 	}
 	for _, g := range l.all() {
-		counts := g.source.Counts()
+		var counts binance.Counts
+		if g.source != nil { // it is not polled
+			counts = g.source.Counts()
+		}
 		g.mu.Lock()
 		c := ConnectionStatus{Symbols: len(g.series), Up: g.up, Losses: g.losses, Renews: g.renews, Why: g.why, Counts: counts}
 		if g.up {
@@ -102,6 +105,8 @@ func (l *Live) Status() Status {
 func (l *Live) tellOffset() {
 	offset, _, _ := l.Source.REST.Clock().Offset()
 	for _, g := range l.all() {
-		g.source.SetOffset(offset)
+		if g.source != nil {
+			g.source.SetOffset(offset)
+		}
 	}
 }

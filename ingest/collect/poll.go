@@ -1,0 +1,353 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"millrace/ingest/binance"
+	"millrace/schema"
+)
+
+const (
+	// pollEvery is the least time between two rounds.
+	pollEvery = time.Second
+	// pollLag is by how much the REST side's last ids may be behind its clock:
+	// they come from other servers than the time. Half of it has been seen
+	// between a trade on a stream and the same trade by REST.
+	pollLag = schema.Second
+	// pollShare is the part of the weight budget that asking for last ids may
+	// take, one in so many; the rest is for the trades.
+	pollShare = 2
+	// pollChunk is how many symbols' last ids are asked for by one call: up to
+	// so many weigh least.
+	pollChunk = 20
+	// pollCalls is how many such calls go side by side.
+	pollCalls = 8
+	// pollWait bounds the questions of a round.
+	pollWait = 30 * time.Second
+	// pollAway is after how long without an answer the streams count as down.
+	pollAway = 3 * time.Second
+	// pollStall is how long a round waits for trades while none comes and no
+	// call waits for the budget. Then it goes on without those symbols.
+	pollStall = 10 * time.Second
+	// pollQuiet is less than the day over which the exchange tells last ids.
+	pollQuiet = 23 * schema.Hour
+)
+
+// poller collects by REST alone, in rounds:
+//
+//	server's time s ─▶ every symbol's last id ─▶ a hole at each end that moved ─▶ filled ─▶ W = s − margin − lag
+//
+// A trade with T ≤ W had its id told in the round, or in one before. So W is
+// promised when all that the round found missing has come. A symbol whose trades
+// take too long is named in the marks, and told of again once they have come;
+// until then nothing tells what else it lacks.
+type poller struct {
+	*Live
+	good  time.Time // when the last ids were told last
+	quiet bool      // that REST is away has been said
+}
+
+// asked is a symbol of a round.
+type asked struct {
+	g *group
+	y *series
+}
+
+// poll makes rounds until ctx ends.
+func (l *Live) poll(ctx context.Context) error {
+	p := &poller{Live: l, good: time.Now()}
+	for ctx.Err() == nil {
+		began := time.Now()
+		cost, err := p.round(ctx)
+		if ctx.Err() != nil {
+			return nil // its streams may be closed already
+		}
+		for _, g := range l.all() {
+			g.mu.Lock()
+			failed := g.err
+			g.mu.Unlock()
+			if failed != nil {
+				return failed
+			}
+		}
+		wait := max(pollEvery, pollShare*time.Minute*time.Duration(cost)/time.Duration(max(l.Source.REST.Budget().Stats().Cap, 1))) - time.Since(began)
+		if err != nil {
+			again, _ := binance.Retryable(err)
+			l.trouble.failed(time.Now(), again)
+			p.failed(err)
+			wait = max(l.trouble.wait(time.Now()), troubleLeast)
+		}
+		l.pause(ctx, max(wait, 0))
+	}
+	return nil
+}
+
+var errNoTime = errors.New("the exchange does not tell its time")
+
+// round asks once, and waits until what is missing has come. It gives what the
+// questions weighed.
+func (p *poller) round(ctx context.Context) (cost int64, err error) {
+	if until := p.Source.REST.Budget().Stats().BlockedUntil; !until.IsZero() {
+		return 0, fmt.Errorf("the exchange wants no calls before %v", until.Round(time.Second))
+	}
+	bound, cancel := context.WithTimeout(binance.WithPriority(ctx, binance.PriorityFill), pollWait)
+	defer cancel()
+	groups := p.all()
+	of := map[string]asked{}
+	for _, g := range groups {
+		g.mu.Lock()
+		for name, y := range g.series {
+			of[name] = asked{g, y}
+		}
+		g.mu.Unlock()
+	}
+	if len(of) == 0 {
+		return 0, nil // not begun yet
+	}
+	s := p.Source.REST.Clock().Fresh(bound)
+	if s == 0 {
+		return 1, errNoTime
+	}
+	lasts, cost, err := p.lastIDs(bound, sortedKeys(of))
+	if err != nil {
+		return cost, err
+	}
+	p.sleepers(bound, s, of, lasts)
+	p.good = time.Now()
+	p.trouble.over()
+	if p.quiet {
+		p.quiet = false
+		p.Log.Info("the exchange answers again")
+	}
+	for _, g := range groups {
+		if err := g.answered(s); err != nil {
+			return cost, err
+		}
+	}
+	var open []asked
+	for name, a := range of {
+		last, ok := lasts[name]
+		if a.g.polled(a.y, last, ok) {
+			open = append(open, a)
+		}
+	}
+	if !p.await(ctx, open) {
+		return cost, nil
+	}
+	w := s - schema.Time(p.Source.Margin.Microseconds()) - pollLag
+	for _, g := range groups {
+		g.Progress(w)
+	}
+	return cost, nil
+}
+
+// lastIDs asks for the last ids of symbols: in chunks, or of the whole exchange
+// where that weighs less. One that the exchange does not know has none.
+func (p *poller) lastIDs(ctx context.Context, names []string) (lasts map[string]int64, cost int64, err error) {
+	lasts = make(map[string]int64, len(names))
+	all := binance.TickerWeight(0)
+	chunks := slices.Collect(slices.Chunk(names, pollChunk))
+	if int64(len(chunks))*binance.TickerWeight(pollChunk) >= all {
+		chunks = [][]string{nil}
+	}
+	var mu sync.Mutex
+	work, inner := errgroup.WithContext(ctx)
+	work.SetLimit(pollCalls)
+	for _, chunk := range chunks {
+		work.Go(func() error {
+			weight := binance.TickerWeight(len(chunk))
+			rows, err := p.Source.REST.Tickers24h(inner, chunk...)
+			var bad *binance.APIError
+			if errors.As(err, &bad) && bad.Code == unknownSymbol && len(chunk) > 0 { // one is gone: refresh will tell
+				weight += all
+				rows, err = p.Source.REST.Tickers24h(inner)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			cost += weight
+			for i := range rows {
+				lasts[rows[i].Symbol] = rows[i].LastID
+			}
+			return err
+		})
+	}
+	return lasts, cost, work.Wait()
+}
+
+// sleepers finds the last ids of those that did not trade for a day, and so were
+// told without one: before this process they may have.
+func (p *poller) sleepers(ctx context.Context, now schema.Time, of map[string]asked, lasts map[string]int64) {
+	for name, last := range lasts {
+		a, ok := of[name]
+		if !ok || last >= 0 {
+			continue
+		}
+		a.g.mu.Lock()
+		doubt := a.y.unproven && a.y.next > 0 && a.y.lastT < now-pollQuiet
+		a.g.mu.Unlock()
+		if !doubt {
+			continue
+		}
+		page, err := p.Source.REST.AggTradesUntil(ctx, name, now, 1)
+		if err != nil {
+			p.Log.Debug("ask for the last trade of a symbol that sleeps", "symbol", name, "err", err)
+			delete(lasts, name)
+			continue
+		}
+		for i := range page.Trades {
+			lasts[name] = max(lasts[name], page.Trades[i].Last)
+		}
+	}
+}
+
+// answered says that the exchange answers, and at which time of its own.
+func (g *group) answered(s schema.Time) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.brought(sortedKeys(g.series))
+	if !g.up {
+		return g.lift(s)
+	}
+	return nil
+}
+
+// polled takes the last id of a symbol; ok is false if the exchange told none.
+// It reports whether the round waits for the symbol.
+func (g *group) polled(y *series, last int64, ok bool) (wait bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	fail := func(err error) {
+		if err != nil {
+			g.err = err
+		}
+	}
+	switch {
+	case g.series[y.name] != y || g.err != nil:
+		return false
+	case !ok || y.next < 0 && last < 0, y.held && y.holes.wait():
+		// What it lacks is not known, or what a round before found is still
+		// being fetched: marks go on to name it.
+		y.unproven = true
+		fail(g.hold(y))
+		return false
+	case y.next < 0:
+		y.next, y.floor = last+1, last+1
+	}
+	routine := !y.unproven
+	y.unproven = false
+	if last < y.next {
+		fail(g.settle(y))
+		return false
+	}
+	now := time.Now()
+	y.end(last, now, routine)
+	if last-y.holes[len(y.holes)-1].first >= longHistory {
+		fail(g.hold(y)) // the others need not wait for it
+	}
+	g.live.mend(g, y)
+	return last-y.holes[len(y.holes)-1].first < longHistory
+}
+
+// end opens a hole at the symbol's end, to be fetched at once.
+func (y *series) end(last int64, now time.Time, routine bool) {
+	y.open(y.next, last, now)
+	h := &y.holes[len(y.holes)-1]
+	h.due, h.whole.routine = now, routine
+	y.next = last + 1
+}
+
+// grow lets the symbol's last hole reach to the end of a page that was fetched
+// for it. What has come since the last id was told is not asked for again then,
+// and no aggregate is cut in two.
+func (y *series) grow(trades []schema.Trade, now time.Time) {
+	for i := range trades {
+		t := &trades[i]
+		if t.Last < y.next {
+			continue
+		}
+		if n := len(y.holes); n > 0 && y.holes[n-1].last == y.next-1 && !y.holes[n-1].foreign && t.ID <= y.next {
+			h := &y.holes[n-1]
+			h.whole.left += t.Last - h.last
+			h.last, h.whole.last = t.Last, t.Last
+			y.next = t.Last + 1
+			continue
+		}
+		if t.ID != y.next {
+			return
+		}
+		y.end(t.Last, now, true)
+	}
+}
+
+// await waits until nothing is missing of the symbols any more. Those that come
+// no further are named in the marks from then on. It is false if the round is
+// broken off.
+func (p *poller) await(ctx context.Context, open []asked) bool {
+	look := time.NewTicker(500 * time.Millisecond)
+	defer look.Stop()
+	moved := time.Now()
+	for {
+		open = slices.DeleteFunc(open, func(a asked) bool {
+			a.g.mu.Lock()
+			defer a.g.mu.Unlock()
+			return a.g.series[a.y.name] != a.y || !a.y.holes.wait()
+		})
+		if len(open) == 0 {
+			return true
+		}
+		select {
+		case <-p.moved:
+			moved = time.Now()
+		case now := <-look.C:
+			b := p.Source.REST.Budget().Stats()
+			if b.BlockedUntil.After(now.Add(pollAway)) {
+				return false
+			}
+			if b.Waiting[binance.PriorityFill]+b.Waiting[binance.PriorityHistory] > 0 {
+				moved = now // it is the budget
+			}
+			if now.Sub(moved) < pollStall {
+				continue
+			}
+			for _, a := range open {
+				a.g.mu.Lock()
+				if err := a.g.hold(a.y); err != nil {
+					a.g.err = err
+				}
+				a.g.mu.Unlock()
+			}
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// failed notes a round without an answer. After some time of that the streams
+// are down, as those of a lost connection.
+func (p *poller) failed(err error) {
+	if time.Since(p.good) < pollAway && p.Source.REST.Budget().Stats().BlockedUntil.Before(time.Now().Add(pollAway)) {
+		return
+	}
+	for _, g := range p.all() {
+		g.mu.Lock()
+		if g.up {
+			g.losses++
+			g.unprove()
+			g.stream.Down()
+		}
+		g.why = err.Error()
+		g.mu.Unlock()
+	}
+	if !p.quiet {
+		p.quiet = true
+		p.Log.Warn("the exchange does not answer; what is missed will be fetched once it does", "err", err)
+	}
+}
