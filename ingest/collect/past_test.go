@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace/ingest/binance"
 	"millrace/ingest/double"
 	"millrace/ingest/file"
 	"millrace/schema"
@@ -20,7 +21,7 @@ import (
 func thursday(symbols int) double.Config {
 	week := cal.Start(schema.P1w, schema.FromStd(time.Now())-8*schema.Day)
 	return double.Config{Synthetic: double.Synthetic{
-		Seed: 3, Symbols: symbols, Rate: 0.05 * float64(symbols), Start: week + 3*schema.Day + 2*schema.Hour, Pace: 60,
+		Seed: 3, Symbols: symbols, Rate: 0.02 * float64(symbols), Start: week + 3*schema.Day + 2*schema.Hour, Pace: 60,
 	}}
 }
 
@@ -102,7 +103,7 @@ func (b *bench) finish(c *collector) [][]record {
 
 // TestHistoryByDumps: what is over of the week comes from dumps, today by REST.
 func TestHistoryByDumps(t *testing.T) {
-	cfg := thursday(3)
+	cfg := thursday(2)
 	today := cal.Start(schema.P1d, cfg.Synthetic.Start)
 	b := newBench(t, cfg)
 	store, _ := b.dumps(nil)
@@ -122,7 +123,7 @@ func TestHistoryByDumps(t *testing.T) {
 
 // TestHistoryOfToday: no day of it is over, so no dump is asked for.
 func TestHistoryOfToday(t *testing.T) {
-	b := newBench(t, thursday(3))
+	b := newBench(t, thursday(2))
 	store, asked := b.dumps(nil)
 	c := b.collect(func(l *Live) { l.History, l.Dumps = History(schema.P1d), store })
 	log := b.finish(c)
@@ -175,6 +176,8 @@ func TestLongGapByDump(t *testing.T) {
 	start := cfg.Synthetic.Start
 	now := start - 2*schema.Day
 	var mu sync.Mutex
+	start += 40 * schema.Minute
+	now += 40 * schema.Minute
 	cfg.Synthetic.Start, cfg.Synthetic.Pace = 0, 0
 	began := time.Now()
 	cfg.Now = func() schema.Time {
@@ -190,6 +193,16 @@ func TestLongGapByDump(t *testing.T) {
 	mu.Lock()
 	now += 2 * schema.Day
 	mu.Unlock()
+	_, rest := b.double.URLs()
+	client, err := binance.NewClient(rest, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	b.until("the market has come so far", func() bool {
+		at, err := client.ServerTime(t.Context())
+		return err == nil && at >= start
+	})
 	const longest = 50
 	c = b.collect(func(l *Live) { l.Dumps, l.HoleMax = store, longest })
 	log := b.finish(c)
