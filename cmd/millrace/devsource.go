@@ -72,10 +72,11 @@ func (d *dev) source() (func(context.Context) error, error) {
 
 // remote collects from a server elsewhere.
 func (d *dev) remote(ctx context.Context) error {
-	live, err := d.s.live(d.in, d.log)
+	live, done, err := d.s.live(d.in, d.log)
 	if err != nil {
 		return err
 	}
+	defer done()
 	return live.Run(ctx)
 }
 

@@ -18,11 +18,13 @@ func (a *app) ingestCommand() command {
 		use:   "ingest",
 		short: "collect trades from Binance into Kafka",
 		long: "Subscribes to the trade streams of the symbols and writes every trade into the topic of ticks, with marks that promise how far time has come. " +
-			"Several ingestors may collect the same symbols: a trade counts once.",
+			"Several ingestors may collect the same symbols: a trade counts once.\n\n" +
+			"What has happened since --history, and what was missed, is fetched by REST; days that are over come from the public dumps, which the data folder keeps. " +
+			"It needs the folder for nothing else.",
 		example: "millrace ingest --symbols BTCUSDT,ETHUSDT\n" +
+			"millrace ingest --symbols BTCUSDT,ETHUSDT --history week\n" +
 			"millrace ingest --symbols BTCUSDT --kafka kafka1:9092 --binance-ws ws://127.0.0.1:9443 --binance-rest http://127.0.0.1:9443",
 		groups: []string{gKafka, gLog, gProduce, gBinance, gRun},
-		leave:  []string{"data"},
 		run:    a.role("ingest", runIngest),
 	}
 }
@@ -37,10 +39,11 @@ func runIngest(ctx context.Context, s *settings, log *slog.Logger) error {
 		return err
 	}
 	defer in.Close()
-	live, err := s.live(in, log)
+	live, done, err := s.live(in, log)
 	if err != nil {
 		return err
 	}
+	defer done()
 	g, ctx := errgroup.WithContext(ctx)
 	if s.Run.HTTP != "" {
 		w, err := listenWeb(s.Run.HTTP, func() frame { return ingestFrame(in) }, log)
@@ -83,22 +86,27 @@ func openIngestor(ctx context.Context, s *settings, log *slog.Logger) (*ingest.I
 	})
 }
 
-// live gives the collector of the settings' symbols.
-func (s *settings) live(in *ingest.Ingestor, log *slog.Logger) (*collect.Live, error) {
+// live gives the collector of the settings' symbols, and what lets go of its
+// dumps.
+func (s *settings) live(in *ingest.Ingestor, log *slog.Logger) (_ *collect.Live, done func(), err error) {
 	rest, err := binance.NewClient(string(s.Binance.REST), s.Binance.CA)
 	if err != nil {
-		return nil, usagef("--binance-rest: %w", err)
+		return nil, nil, usagef("--binance-rest: %w", err)
 	}
 	chosen, err := binance.ParseSelection(s.Binance.Symbols)
 	if err != nil {
-		return nil, usagef("--symbols: %w", err)
+		return nil, nil, usagef("--symbols: %w", err)
 	}
 	cfg := binance.Config{WS: string(s.Binance.WS), CAFile: s.Binance.CA, REST: rest, Symbols: []string{"ANY"}, Margin: s.Produce.Margin}
 	cfg.EnsureDefaults()
 	if err := cfg.Validate(); err != nil {
-		return nil, usagef("%w", err)
+		return nil, nil, usagef("%w", err)
 	}
-	return &collect.Live{Ingestor: in, Source: cfg, Select: chosen, Log: log}, nil
+	dumps, done, err := s.pastDumps(log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &collect.Live{Ingestor: in, Source: cfg, Select: chosen, History: s.history(), Dumps: dumps, Log: log}, done, nil
 }
 
 func ingestFrame(in *ingest.Ingestor) frame {

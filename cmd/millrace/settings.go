@@ -94,6 +94,8 @@ type binanceSettings struct {
 	Symbols []string
 	WS      location
 	REST    location
+	Dumps   location
+	History string
 	CA      string
 }
 
@@ -130,7 +132,6 @@ type replaySettings struct {
 	Days            dayRange
 	Kind            string
 	Monthly         bool
-	Dumps           location
 	RequireChecksum bool
 	Again           bool
 }

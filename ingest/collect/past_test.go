@@ -153,26 +153,39 @@ func TestUnpublishedDay(t *testing.T) {
 func TestRetentionShorterThanHistory(t *testing.T) {
 	cfg := thursday(2)
 	cfg.Retention = 20 * schema.Hour
-	for name, history := range map[string]schema.Period{"week": schema.P1w, "day": schema.P1d} {
-		t.Run(name, func(t *testing.T) {
-			cfg := cfg
-			if history == schema.P1d { // of which the first trade may be too old
-				cfg.Retention = schema.Hour
-				cfg.Synthetic.Start = cal.Start(schema.P1d, cfg.Synthetic.Start) + 50*schema.Minute
-				cfg.Synthetic.Pace = 1
-			}
-			b := newBench(t, cfg)
-			store, _ := b.dumps(nil)
-			c := b.collect(func(l *Live) { l.History, l.Dumps = History(history), store })
-			b.wholeSince(b.finish(c), history)
-		})
+	b := newBench(t, cfg)
+	store, _ := b.dumps(nil)
+	c := b.collect(func(l *Live) { l.History, l.Dumps = History(schema.P1w), store })
+	b.wholeSince(b.finish(c), schema.P1w)
+}
+
+// TestAnchorAtTheEndOfADump: REST reaches back to midnight and no further; the
+// last trade before stands in yesterday's dump.
+func TestAnchorAtTheEndOfADump(t *testing.T) {
+	cfg := thursday(1)
+	m := &cfg.Synthetic
+	m.Start = cal.Start(schema.P1d, m.Start) + 50*schema.Minute
+	m.Rate, m.Pace = 0.001, 1
+	cfg.Retention = 50 * schema.Minute
+	b := newBench(t, cfg)
+	store, asked := b.dumps(nil)
+	c := b.collect(func(l *Live) { l.History, l.Dumps = History(schema.P1d), store })
+	b.wholeSince(b.finish(c), schema.P1d)
+	if len(asked()) == 0 {
+		t.Error("no dump was asked for")
 	}
 }
 
-// TestLongGapByDump: a collector comes back after two days, and REST is not
-// asked for more than a few ids.
+// TestLongGapByDump: a collector comes back after two days. The gap is longer
+// than what is asked of REST, or REST has forgotten its beginning.
 func TestLongGapByDump(t *testing.T) {
+	t.Run("too long", func(t *testing.T) { longGap(t, 0, 50) })
+	t.Run("forgotten", func(t *testing.T) { longGap(t, 4*schema.Hour, 0) })
+}
+
+func longGap(t *testing.T, retention schema.Time, longest int64) {
 	cfg := thursday(2)
+	cfg.Retention = retention
 	start := cfg.Synthetic.Start
 	now := start - 2*schema.Day
 	var mu sync.Mutex
@@ -203,7 +216,6 @@ func TestLongGapByDump(t *testing.T) {
 		at, err := client.ServerTime(t.Context())
 		return err == nil && at >= start
 	})
-	const longest = 50
 	c = b.collect(func(l *Live) { l.Dumps, l.HoleMax = store, longest })
 	log := b.finish(c)
 	b.whole(log)
@@ -213,7 +225,7 @@ func TestLongGapByDump(t *testing.T) {
 			t.Errorf("%v: %d by dump, %d by REST", day, from[ofDump][day], from[ofREST][day])
 		}
 	}
-	if day := cal.Start(schema.P1d, start-schema.Day); from[ofREST][day] != 0 {
+	if day := cal.Start(schema.P1d, start-schema.Day); retention == 0 && from[ofREST][day] != 0 {
 		t.Errorf("%v: %d by REST", day, from[ofREST][day])
 	}
 }
