@@ -33,10 +33,6 @@ func (s *settings) pastDumps(log *slog.Logger) (store *file.Store, done func(), 
 	}
 	lock, err := lockData(s.dumpsFolder())
 	if err != nil {
-		if s.given("data") && s.given("history") {
-			store.Close()
-			return nil, done, err
-		}
 		log.Warn("no dumps are used: what is missing comes by REST alone", "why", err)
 		store.Close()
 		return nil, done, nil

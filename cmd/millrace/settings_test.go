@@ -54,7 +54,7 @@ func TestRowsFillFieldsOfTheirOwn(t *testing.T) {
 		"ticks-retention": "70m", "candles-retention": "71m", "stream-age": "72m", "nats-replicas": "3",
 		"linger": "7ms", "margin": "8ms", "micro-batch": "9ms", "for": "10ms", "symbols": "AUSDT", "keep-days": "1s=3",
 		"binance-ws": "ws://a", "binance-rest": "http://a", "listen": "a:2", "sql": "sqlite:x", "nats": "nats://a", "http": "a:1", "kafka": "k:1",
-		"days": "2024-08-01..2024-08-07", "kind": "aggTrades", "binance-dumps": "http://a", "log-level": "debug", "log-format": "json"}
+		"days": "2024-08-01..2024-08-07", "kind": "aggTrades", "binance-dumps": "http://a", "history": "day", "market-start": "2024-08-08", "market-until": "2024-08-09", "log-level": "debug", "log-format": "json"}
 	for i := range table {
 		r := &table[i]
 		text, ok := samples[r.name]

@@ -37,6 +37,9 @@ const (
 	// anchorWait is how long a first start waits for the exchange to tell a
 	// symbol's anchor; without one its first windows are never final.
 	anchorWait = 2 * time.Minute
+	// longAway is how old the log's end must be for a symbol's newest id to be
+	// asked for: near a day, which the day's figures reach back.
+	longAway = 20 * schema.Hour
 	// anchorRows are asked for in case the last ones stand for no trade.
 	anchorRows = 10
 )
@@ -69,6 +72,12 @@ func (l *Live) prepare(ctx context.Context, g *group, names []string, m *market)
 		y := g.series[name]
 		if last, ok := tail[name]; ok {
 			y.next, y.floor, y.lastT = last.ID+1, last.ID+1, last.Time
+			if last.Time < m.now()-longAway {
+				work.Go(func() error {
+					y.known = l.newest(inner, name)
+					return nil
+				})
+			}
 			continue
 		}
 		work.Go(func() error {

@@ -1,10 +1,14 @@
 package collect
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -37,6 +41,7 @@ func (b *bench) dumps(hidden func(day string) bool) (*file.Store, func() []strin
 	var mu sync.Mutex
 	var asked []string
 	proxy := httputil.NewSingleHostReverseProxy(to)
+	proxy.Transport = &http.Transport{DisableKeepAlives: true}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		asked = append(asked, r.URL.Path)
@@ -54,8 +59,6 @@ func (b *bench) dumps(hidden func(day string) bool) (*file.Store, func() []strin
 	b.Cleanup(func() {
 		store.Close()
 		server.Close()
-		proxy.Transport = nil
-		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	})
 	return store, func() []string {
 		mu.Lock()
@@ -227,5 +230,53 @@ func longGap(t *testing.T, retention schema.Time, longest int64) {
 	}
 	if day := cal.Start(schema.P1d, start-schema.Day); retention == 0 && from[ofREST][day] != 0 {
 		t.Errorf("%v: %d by REST", day, from[ofREST][day])
+	}
+}
+
+// TestHistoryOfQuietSymbols: they have not traded for a day, so the day's
+// figures don't tell their last id, and the next trade is long in coming.
+func TestHistoryOfQuietSymbols(t *testing.T) {
+	cfg := thursday(3)
+	cfg.Synthetic.Rate, cfg.Synthetic.Pace = 0.001, 1
+	b := newBench(t, cfg)
+	_, rest := b.double.URLs()
+	to, err := url.Parse(rest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	proxy.Transport = &http.Transport{DisableKeepAlives: true}
+	ids := regexp.MustCompile(`"(firstId|lastId)":\d+`)
+	count := regexp.MustCompile(`"count":\d+`)
+	proxy.ModifyResponse = func(r *http.Response) error {
+		if r.Request.URL.Path != "/api/v3/ticker/24hr" {
+			return nil
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return err
+		}
+		body = count.ReplaceAll(ids.ReplaceAll(body, []byte(`"$1":-1`)), []byte(`"count":0`))
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		r.Header.Set("Content-Length", strconv.Itoa(len(body)))
+		return nil
+	}
+	server := httptest.NewServer(proxy)
+	t.Cleanup(server.Close)
+	client, err := binance.NewClient(server.URL, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	c := b.collect(func(l *Live) { l.History, l.Source.REST = History(schema.P1w), client })
+	log := b.finish(c)
+	b.wholeSince(log, schema.P1w)
+	told := tell(log)
+	for _, name := range b.double.Symbols() {
+		truth := b.double.Truth(name, cal.Start(schema.P1w, cfg.Synthetic.Start), cfg.Synthetic.Start)
+		last := truth[len(truth)-1]
+		if s := told[name]; s == nil || s.max < last.Last {
+			t.Errorf("%s: trade %d at %v is not in the log", name, last.ID, last.Time)
+		}
 	}
 }
