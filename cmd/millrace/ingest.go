@@ -20,14 +20,16 @@ func (a *app) ingestCommand() command {
 		short: "collect trades from Binance into Kafka",
 		long: "Subscribes to the trade streams of the symbols, or polls REST for them, and writes every trade into the topic of ticks, with marks that promise how far time has come. " +
 			"Several ingestors may collect the same symbols: a trade counts once.\n\n" +
+			"What has happened since --history, and what was missed, is fetched by REST; days that are over come from the public dumps, which the data folder keeps. " +
+			"It needs the folder for nothing else.\n\n" +
 			"With --http it serves /metrics for Prometheus, /healthz and /readyz, a page, and /ingest/status.json, which millrace ingest status prints.",
 		example: "millrace ingest --symbols BTCUSDT,ETHUSDT\n" +
+			"millrace ingest --symbols BTCUSDT,ETHUSDT --history week\n" +
 			"millrace ingest --symbols 'top:50:USDT,-*UPUSDT'\n" +
 			"millrace ingest --symbols BTCUSDT --streams rest --binance-proxy http://proxy:3128\n" +
 			"millrace ingest --symbols '*USDT' --streams sbe --binance-api-key-file key\n" +
 			"millrace ingest --symbols BTCUSDT --kafka kafka1:9092 --binance-ws ws://127.0.0.1:9443 --binance-rest http://127.0.0.1:9443",
 		groups: []string{gKafka, gLog, gProduce, gBinance, gRun},
-		leave:  []string{"data"},
 		subs:   []command{a.ingestStatusCommand()},
 		run:    a.role("ingest", runIngest),
 	}
@@ -38,10 +40,11 @@ func runIngest(ctx context.Context, s *settings, log *slog.Logger) error {
 	if len(s.Binance.Symbols) == 0 {
 		return usagef("--symbols: no symbols to collect; for example --symbols BTCUSDT,ETHUSDT")
 	}
-	live, err := s.live(log)
+	live, done, err := s.live(log)
 	if err != nil {
 		return err
 	}
+	defer done()
 	in, err := openIngestor(ctx, s, log)
 	if err != nil {
 		return err
@@ -114,17 +117,22 @@ func openIngestor(ctx context.Context, s *settings, log *slog.Logger) (*ingest.I
 	})
 }
 
-// live gives the collector of the settings' symbols, without its Ingestor.
-func (s *settings) live(log *slog.Logger) (*collect.Live, error) {
+// live gives the collector of the settings' symbols, without its Ingestor, and
+// what lets go of its dumps.
+func (s *settings) live(log *slog.Logger) (_ *collect.Live, done func(), err error) {
 	cfg, err := s.Binance.source(s.given("binance-ws"), s.Produce.Margin)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	chosen, err := binance.ParseSelection(s.Binance.Symbols)
 	if err != nil {
-		return nil, usagef("--%w", err)
+		return nil, nil, usagef("--%w", err)
 	}
-	return &collect.Live{Source: cfg, Select: chosen, Poll: s.Binance.Streams == streamsREST, Log: log}, nil
+	dumps, done, err := s.pastDumps(log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &collect.Live{Source: cfg, Select: chosen, Poll: s.Binance.Streams == streamsREST, History: s.history(), Dumps: dumps, Log: log}, done, nil
 }
 
 func latencyStage(name string, s latency.Snapshot) stageRow {

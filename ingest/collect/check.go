@@ -130,7 +130,8 @@ func (g *group) told(name string, last int64, asked time.Time) (suspect, bool) {
 	if !y.unproven {
 		return suspect{g, y, last, time.Now()}, y.next >= 0 && last >= y.next
 	}
-	if y.next >= 0 && last >= y.next {
+	// The day's figures don't name a trade that is older than a day.
+	if last = max(last, y.known); y.next >= 0 && last >= y.next {
 		g.missed(y, last)
 	}
 	y.unproven = false
@@ -142,7 +143,7 @@ func (g *group) told(name string, last int64, asked time.Time) (suspect, bool) {
 
 // missed opens a hole at the symbol's end. The caller holds mu.
 func (g *group) missed(y *series, last int64) {
-	y.open(y.next, last, time.Now())
+	y.open(y.next, last, time.Now(), 0)
 	y.next = last + 1
 	if err := g.hold(y); err != nil {
 		g.err = err
