@@ -106,6 +106,7 @@ func (b *bench) finish(c *collector) [][]record {
 
 // TestHistoryByDumps: what is over of the week comes from dumps, today by REST.
 func TestHistoryByDumps(t *testing.T) {
+	t.Parallel()
 	cfg := thursday(2)
 	today := cal.Start(schema.P1d, cfg.Synthetic.Start)
 	b := newBench(t, cfg)
@@ -126,6 +127,7 @@ func TestHistoryByDumps(t *testing.T) {
 
 // TestHistoryOfToday: no day of it is over, so no dump is asked for.
 func TestHistoryOfToday(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, thursday(2))
 	store, asked := b.dumps(nil)
 	c := b.collect(func(l *Live) { l.History, l.Dumps = History(schema.P1d), store })
@@ -138,6 +140,7 @@ func TestHistoryOfToday(t *testing.T) {
 
 // TestUnpublishedDay: one day's dump is not there; REST has that day.
 func TestUnpublishedDay(t *testing.T) {
+	t.Parallel()
 	cfg := thursday(2)
 	gone := cal.Start(schema.P1d, cfg.Synthetic.Start) - schema.Day
 	b := newBench(t, cfg)
@@ -154,6 +157,7 @@ func TestUnpublishedDay(t *testing.T) {
 // TestRetentionShorterThanHistory: REST reaches back to yesterday; the anchor
 // and the days before come from dumps.
 func TestRetentionShorterThanHistory(t *testing.T) {
+	t.Parallel()
 	cfg := thursday(2)
 	cfg.Retention = 20 * schema.Hour
 	b := newBench(t, cfg)
@@ -165,6 +169,7 @@ func TestRetentionShorterThanHistory(t *testing.T) {
 // TestAnchorAtTheEndOfADump: REST reaches back to midnight and no further; the
 // last trade before stands in yesterday's dump.
 func TestAnchorAtTheEndOfADump(t *testing.T) {
+	t.Parallel()
 	cfg := thursday(1)
 	m := &cfg.Synthetic
 	m.Start = cal.Start(schema.P1d, m.Start) + 50*schema.Minute
@@ -182,8 +187,15 @@ func TestAnchorAtTheEndOfADump(t *testing.T) {
 // TestLongGapByDump: a collector comes back after two days. The gap is longer
 // than what is asked of REST, or REST has forgotten its beginning.
 func TestLongGapByDump(t *testing.T) {
-	t.Run("too long", func(t *testing.T) { longGap(t, 0, 50) })
-	t.Run("forgotten", func(t *testing.T) { longGap(t, 4*schema.Hour, 0) })
+	t.Parallel()
+	t.Run("too long", func(t *testing.T) {
+		t.Parallel()
+		longGap(t, 0, 50)
+	})
+	t.Run("forgotten", func(t *testing.T) {
+		t.Parallel()
+		longGap(t, 4*schema.Hour, 0)
+	})
 }
 
 func longGap(t *testing.T, retention schema.Time, longest int64) {
@@ -236,6 +248,7 @@ func longGap(t *testing.T, retention schema.Time, longest int64) {
 // TestHistoryOfQuietSymbols: they have not traded for a day, so the day's
 // figures don't tell their last id, and the next trade is long in coming.
 func TestHistoryOfQuietSymbols(t *testing.T) {
+	t.Parallel()
 	cfg := thursday(3)
 	cfg.Synthetic.Rate, cfg.Synthetic.Pace = 0.001, 1
 	b := newBench(t, cfg)
