@@ -73,7 +73,7 @@ func TestLostConnections(t *testing.T) {
 	c.stop()
 	log := b.log()
 	b.whole(log)
-	if n := b.kept(log); n < 10 {
+	if n := b.kept(log, false); n < 10 {
 		t.Errorf("%d marks", n)
 	}
 	if s := c.Status(); s.Connections[0].Losses < 6 || s.Filled < 12 {

@@ -98,7 +98,7 @@ func (b *bench) finish(c *collector) [][]record {
 	b.settled(c)
 	c.stop()
 	log := b.log()
-	if b.kept(log) == 0 {
+	if b.kept(log, false) == 0 {
 		b.Error("no mark")
 	}
 	return log

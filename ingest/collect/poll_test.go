@@ -48,7 +48,7 @@ func TestPolled(t *testing.T) {
 	b.settled(c)
 	c.stop()
 	b.whole(b.log())
-	b.kept(b.log())
+	b.kept(b.log(), false)
 	b.within()
 	n := b.double.Counters()
 	if n.Attempts != 0 || n.TooMany != 0 || n.Banned != 0 {
@@ -80,7 +80,7 @@ func TestPolledAfterARestart(t *testing.T) {
 	}
 	log := b.log()
 	b.whole(log)
-	if n := b.kept(log); n < 3 {
+	if n := b.kept(log, false); n < 3 {
 		t.Errorf("%d marks", n)
 	}
 	b.within()
@@ -117,7 +117,7 @@ func TestPolledSymbolsComeAndGo(t *testing.T) {
 		return true
 	})
 	c.stop()
-	b.kept(b.log())
+	b.kept(b.log(), false)
 }
 
 // grow takes in what lies behind the last id told, and nothing else.
