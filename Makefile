@@ -32,6 +32,7 @@ test-mysql: ## run the SQL sinks' tests on MySQL 9.7 too (needs root)
 
 lint: ## check the rules of .golangci.yml, the length of files, generated code
 	$(TOOL) golangci-lint run ./...
+	@cd ingest/double/foreign/gobinance && $(GO) tool -modfile=$(CURDIR)/internal/tools/go.mod golangci-lint run ./...
 	@find . -name '*.go' -not -path './.*/*' -print0 | xargs -0 awk ' \
 		FNR == 1 { generated = 0 } \
 		/^\/\/ Code generated .* DO NOT EDIT\.$$/ { generated = 1 } \

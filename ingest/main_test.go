@@ -19,7 +19,16 @@ import (
 	"millrace/schema"
 )
 
-func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv(socketServer) != "" {
+		if err := serveSocket(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(testenv.Main(m))
+}
 
 // bench is a log and what a test needs beside it.
 type bench struct {

@@ -28,6 +28,7 @@ type command struct {
 	leave   []string // settings of the groups it doesn't take
 	args    int      // most arguments it takes
 	own     func(*pflag.FlagSet)
+	subs    []command // commands below it
 	run     func(ctx context.Context, s *settings, args []string) error
 }
 
@@ -129,6 +130,9 @@ func (a *app) cobra(c command) *cobra.Command {
 		if v.field.arg == "" {
 			f.NoOptDefVal = "true"
 		}
+	}
+	for _, sub := range c.subs {
+		cmd.AddCommand(a.cobra(sub))
 	}
 	return cmd
 }

@@ -25,7 +25,7 @@ type child struct {
 }
 
 // childBound ends a child that nobody ends, such as one whose test was killed.
-const childBound = "5m"
+const childBound = 5 * time.Minute
 
 // endless are the commands that take --for.
 var endless = map[string]bool{"dev": true, "ingest": true, "process": true, "replay": true, "bridge": true, "double": true}
@@ -39,8 +39,14 @@ func quickRace() string {
 // spawn starts the program in a folder of its own and kills it with the test.
 func spawn(t *testing.T, args ...string) *child {
 	t.Helper()
+	return spawnFor(t, childBound, args...)
+}
+
+// spawnFor is spawn with a bound of its own.
+func spawnFor(t *testing.T, bound time.Duration, args ...string) *child {
+	t.Helper()
 	if endless[args[0]] {
-		args = append(args[:len(args):len(args)], "--for", childBound)
+		args = append(args[:len(args):len(args)], "--for", bound.String())
 	}
 	c := &child{t: t, name: "millrace " + args[0], log: newLines(), done: make(chan struct{})}
 	c.cmd = exec.Command(os.Args[0])

@@ -66,6 +66,7 @@ type dev struct {
 	client *kgo.Client
 	double *double.Double // nil where trades come from elsewhere
 	in     *ingest.Ingestor
+	watch  *ingestWatch
 	proc   *processor.Processor
 	bridge *bridge.Bridge
 	notes  []string
@@ -107,6 +108,7 @@ func (d *dev) run(ctx context.Context) error {
 	if d.s.madeUp() {
 		d.notes = append(d.notes, "a made-up market: the symbols are real, trades and prices are not")
 	}
+	web.more = d.watch.routes
 	d.began = time.Now()
 	d.notes = append(d.notes, fmt.Sprintf("%s · kafka %s · nats %s · sql %s", web.url(), strings.Join(d.s.Kafka.Brokers, ","), d.s.NATS.URL.String(), d.s.SQL.DSN.String()))
 	d.log.Info("running", "http", web.url(), "kafka", d.s.Kafka.Brokers, "nats", d.s.NATS.URL.String(), "sql", d.s.SQL.DSN.String(), "data", d.s.Run.Data)
@@ -205,8 +207,11 @@ func (d *dev) open(ctx context.Context) (err error) {
 	if d.proc, err = openProcessor(ctx, d.s, d.log, d.view.take); err != nil {
 		return err
 	}
-	d.in, err = openIngestor(ctx, d.s, d.log)
-	return err
+	if d.in, err = openIngestor(ctx, d.s, d.log); err != nil {
+		return err
+	}
+	d.watch = &ingestWatch{in: d.in}
+	return nil
 }
 
 func (d *dev) close() {

@@ -25,12 +25,14 @@ func (d *dev) source() (func(context.Context) error, error) {
 	case remote && len(s.Binance.Symbols) == 0:
 		return nil, usagef("--symbols: no symbols to collect from %s", s.Binance.WS.String())
 	case remote:
-		live, err := s.live(d.log)
-		if err != nil {
-			return nil, err
-		}
 		return func(ctx context.Context) error {
+			live, done, err := s.live(d.log)
+			if err != nil {
+				return err
+			}
+			defer done()
 			live.Ingestor = d.in
+			d.watch.live.Store(live)
 			return live.Run(ctx)
 		}, nil
 	case s.Binance.Streams != streamsTrade || s.Binance.Key != "":
@@ -109,6 +111,7 @@ func (d *dev) played(ctx context.Context, finite bool) error {
 		if finite {
 			live.Finite, live.End = d.double.Done(), d.sent
 		}
+		d.watch.live.Store(live)
 		return live.Run(serving)
 	})
 	return g.Wait()

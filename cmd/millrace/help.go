@@ -64,6 +64,9 @@ func (a *app) help(cmd *cobra.Command, out io.Writer) error {
 		h.commands("Commands", cmd.Commands(), func(c *cobra.Command) bool { return c.IsAvailableCommand() || c.Name() == "help" })
 		h.commands("More help, with `millrace help TOPIC`", cmd.Commands(), (*cobra.Command).IsAdditionalHelpTopicCommand)
 	}
+	if cmd.HasParent() && cmd.HasAvailableSubCommands() {
+		h.commands("Commands below it", cmd.Commands(), (*cobra.Command).IsAvailableCommand)
+	}
 	if cmd.Runnable() {
 		h.flags(cmd.Flags())
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,14 +19,18 @@ func (a *app) ingestCommand() command {
 		use:   "ingest",
 		short: "collect trades from Binance into Kafka",
 		long: "Subscribes to the trade streams of the symbols, or polls REST for them, and writes every trade into the topic of ticks, with marks that promise how far time has come. " +
-			"Several ingestors may collect the same symbols: a trade counts once.",
+			"Several ingestors may collect the same symbols: a trade counts once.\n\n" +
+			"What has happened since --history, and what was missed, is fetched by REST; days that are over come from the public dumps, which the data folder keeps. " +
+			"It needs the folder for nothing else.\n\n" +
+			"With --http it serves /metrics for Prometheus, /healthz and /readyz, a page, and /ingest/status.json, which millrace ingest status prints.",
 		example: "millrace ingest --symbols BTCUSDT,ETHUSDT\n" +
+			"millrace ingest --symbols BTCUSDT,ETHUSDT --history week\n" +
 			"millrace ingest --symbols 'top:50:USDT,-*UPUSDT'\n" +
 			"millrace ingest --symbols BTCUSDT --streams rest --binance-proxy http://proxy:3128\n" +
 			"millrace ingest --symbols '*USDT' --streams sbe --binance-api-key-file key\n" +
 			"millrace ingest --symbols BTCUSDT --kafka kafka1:9092 --binance-ws ws://127.0.0.1:9443 --binance-rest http://127.0.0.1:9443",
 		groups: []string{gKafka, gLog, gProduce, gBinance, gRun},
-		leave:  []string{"data"},
+		subs:   []command{a.ingestStatusCommand()},
 		run:    a.role("ingest", runIngest),
 	}
 }
@@ -35,10 +40,11 @@ func runIngest(ctx context.Context, s *settings, log *slog.Logger) error {
 	if len(s.Binance.Symbols) == 0 {
 		return usagef("--symbols: no symbols to collect; for example --symbols BTCUSDT,ETHUSDT")
 	}
-	live, err := s.live(log)
+	live, done, err := s.live(log)
 	if err != nil {
 		return err
 	}
+	defer done()
 	in, err := openIngestor(ctx, s, log)
 	if err != nil {
 		return err
@@ -46,16 +52,40 @@ func runIngest(ctx context.Context, s *settings, log *slog.Logger) error {
 	defer in.Close()
 	live.Ingestor = in
 	g, ctx := errgroup.WithContext(ctx)
+	watch := &ingestWatch{in: in}
+	watch.live.Store(live)
 	if s.Run.HTTP != "" {
-		w, err := listenWeb(s.Run.HTTP, func() frame { return ingestFrame(in) }, log)
+		w, err := listenWeb(s.Run.HTTP, watch.frame, log)
 		if err != nil {
 			return err
 		}
+		w.more = watch.routes
 		log.Info("serving HTTP", "url", w.url())
 		g.Go(func() error { return w.run(ctx) })
 	}
 	g.Go(func() error { return withIngestor(ctx, in, live.Run) })
+	g.Go(func() error { return tellFrames(ctx, watch.frame, log) })
 	return g.Wait()
+}
+
+// tellEvery is how often a role logs how it stands.
+const tellEvery = time.Minute
+
+// tellFrames logs the frame now and then, and at the end.
+func tellFrames(ctx context.Context, next func() frame, log *slog.Logger) error {
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			f := next()
+			log.Info(f.line())
+			return nil
+		}
+		f := next()
+		log.Info(f.line())
+	}
 }
 
 // withIngestor runs the ingestor for as long as work takes.
@@ -87,29 +117,22 @@ func openIngestor(ctx context.Context, s *settings, log *slog.Logger) (*ingest.I
 	})
 }
 
-// live gives the collector of the settings' symbols, without its Ingestor.
-func (s *settings) live(log *slog.Logger) (*collect.Live, error) {
+// live gives the collector of the settings' symbols, without its Ingestor, and
+// what lets go of its dumps.
+func (s *settings) live(log *slog.Logger) (_ *collect.Live, done func(), err error) {
 	cfg, err := s.Binance.source(s.given("binance-ws"), s.Produce.Margin)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	chosen, err := binance.ParseSelection(s.Binance.Symbols)
 	if err != nil {
-		return nil, usagef("--%w", err)
+		return nil, nil, usagef("--%w", err)
 	}
-	return &collect.Live{Source: cfg, Select: chosen, Poll: s.Binance.Streams == streamsREST, Log: log}, nil
-}
-
-func ingestFrame(in *ingest.Ingestor) frame {
-	st := in.Stats()
-	return frame{
-		Title:  fmt.Sprintf("millrace ingest · %s in %s acknowledged · %d refused", plural(st.Trades, "tick"), plural(st.Records, "record"), st.Refused),
-		Stages: ingestStages(in),
+	dumps, done, err := s.pastDumps(log)
+	if err != nil {
+		return nil, nil, err
 	}
-}
-
-func ingestStages(in *ingest.Ingestor) []stageRow {
-	return []stageRow{latencyStage("tick received to acknowledged", in.Stats().Latency)}
+	return &collect.Live{Source: cfg, Select: chosen, Poll: s.Binance.Streams == streamsREST, History: s.history(), Dumps: dumps, Log: log}, done, nil
 }
 
 func latencyStage(name string, s latency.Snapshot) stageRow {

@@ -32,7 +32,7 @@ func (a *app) replayCommand() command {
 			"millrace replay --symbols BTCUSDT,ETHUSDT --days 2024-08-01..2024-08-07\n" +
 			"millrace replay --symbols XRPETH aggTrades.csv",
 		groups: []string{gKafka, gLog, gProduce, gBinance, gReplay, gRun},
-		leave:  []string{"http", "binance-ws", "binance-rest", "streams", "binance-proxy", "binance-api-key", "binance-api-key-file", "weight-share", "margin"},
+		leave:  []string{"http", "binance-ws", "binance-rest", "history", "streams", "binance-proxy", "binance-api-key", "binance-api-key-file", "weight-share", "margin"},
 		args:   1 << 20,
 		own:    func(*pflag.FlagSet) {},
 		run: func(ctx context.Context, s *settings, args []string) error {
@@ -60,13 +60,13 @@ func runReplay(ctx context.Context, s *settings, paths []string, sc *screen, log
 	}
 	d := &collect.Dumps{Again: s.Replay.Again, RequireChecksum: s.Replay.RequireChecksum, Log: log}
 	if s.Replay.Days != (dayRange{}) {
-		d.Store, err = file.NewStore(file.StoreConfig{Base: string(s.Replay.Dumps), Dir: filepath.Join(s.Run.Data, "dumps"), CA: s.Binance.CA, Log: log})
+		d.Store, err = file.NewStore(file.StoreConfig{Base: string(s.Binance.Dumps), Dir: s.dumpsFolder(), CA: s.Binance.CA, Log: log})
 		if err != nil {
 			return usagef("--binance-dumps: %w", err)
 		}
 		defer d.Store.Close()
 		// The journal can be shared; what is half fetched can't.
-		lock, err := lockData(filepath.Join(s.Run.Data, "dumps"))
+		lock, err := lockData(s.dumpsFolder())
 		if err != nil {
 			return err
 		}

@@ -95,6 +95,8 @@ type binanceSettings struct {
 	Streams string
 	WS      location
 	REST    location
+	Dumps   location
+	History string
 	CA      string
 	Proxy   location
 	Key     secret
@@ -138,7 +140,6 @@ type replaySettings struct {
 	Days            dayRange
 	Kind            string
 	Monthly         bool
-	Dumps           location
 	RequireChecksum bool
 	Again           bool
 }

@@ -54,7 +54,7 @@ func TestRowsFillFieldsOfTheirOwn(t *testing.T) {
 		"ticks-retention": "70m", "candles-retention": "71m", "stream-age": "72m", "nats-replicas": "3",
 		"linger": "7ms", "margin": "8ms", "micro-batch": "9ms", "for": "10ms", "symbols": "AUSDT", "streams": "sbe", "binance-proxy": "http://a", "weight-share": "0.7", "keep-days": "1s=3",
 		"binance-ws": "ws://a", "binance-rest": "http://a", "listen": "a:2", "sql": "sqlite:x", "nats": "nats://a", "http": "a:1", "kafka": "k:1",
-		"days": "2024-08-01..2024-08-07", "kind": "aggTrades", "binance-dumps": "http://a",
+		"days": "2024-08-01..2024-08-07", "kind": "aggTrades", "binance-dumps": "http://a", "history": "day",
 		"log-level": "debug", "log-format": "json",
 		"market-start": "2001-02-03", "market-until": "2001-02-03", "wait-for": "AUSDT", "rest-retention": "5m"}
 	for i := range table {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -43,8 +44,9 @@ func TestStreams(t *testing.T) {
 			var got binance.Config
 			poll := false
 			if err == nil {
-				live, lerr := s.live(nil)
+				live, done, lerr := s.live(slog.New(slog.DiscardHandler))
 				if err = lerr; err == nil {
+					defer done()
 					got, poll = live.Source, live.Poll
 				}
 			}

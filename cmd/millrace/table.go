@@ -23,6 +23,12 @@ const (
 	gRun     = "This process"
 )
 
+// Where Binance itself is.
+const (
+	defaultREST  = "https://api.binance.com"
+	defaultDumps = "https://data.binance.vision/data/spot"
+)
+
 var allGroups = []string{gKafka, gLog, gProduce, gBinance, gProcess, gSQL, gNATS, gMarket, gDouble, gReplay, gDev, gRun}
 
 // setting is one row of the table of all settings.
@@ -133,9 +139,12 @@ var table = rows(
 			}},
 		{name: "binance-ws", group: gBinance, def: "wss://stream.binance.com:9443", help: "server of the websocket streams; for sbe wss://stream-sbe.binance.com:9443 unless it is set",
 			field: func(s *settings) field { return at(&s.Binance.WS, "URL", "wss://", "ws://") }},
-		{name: "binance-rest", group: gBinance, def: "https://api.binance.com", help: "server of the REST interface",
+		{name: "binance-rest", group: gBinance, def: defaultREST, help: "server of the REST interface",
 			field: func(s *settings) field { return at(&s.Binance.REST, "URL", "https://", "http://") }},
-
+		{name: "binance-dumps", group: gBinance, def: defaultDumps, help: "server of the public dumps; a live source of another market than Binance's needs its own",
+			field: func(s *settings) field { return at(&s.Binance.Dumps, "URL", "https://", "http://") }},
+		{name: "history", group: gBinance, def: "hour", help: "how far back a symbol that is new to the log is fetched: to the start of the hour, day, week or month",
+			field: func(s *settings) field { return oneOf(&s.Binance.History, "hour", "day", "week", "month") }},
 		{name: "binance-ca", group: gBinance, help: "authorities to trust beside the system's, PEM",
 			field: func(s *settings) field { return text(&s.Binance.CA, "FILE", anyText) }},
 		{name: "binance-proxy", group: gBinance, help: "proxy for websockets and REST, such as socks5://user:password@host:1080; without it that of HTTPS_PROXY",
@@ -221,8 +230,6 @@ var table = rows(
 			field: func(s *settings) field { return oneOf(&s.Replay.Kind, "trades", "aggTrades") }},
 		{name: "monthly", group: gReplay, def: "false", help: "fetch a whole month as one file, where it is published",
 			field: func(s *settings) field { return flagged(&s.Replay.Monthly) }},
-		{name: "binance-dumps", group: gReplay, def: "https://data.binance.vision/data/spot", help: "server of the public dumps",
-			field: func(s *settings) field { return at(&s.Replay.Dumps, "URL", "https://", "http://") }},
 		{name: "require-checksum", group: gReplay, def: "false", help: "refuse a file without NAME.CHECKSUM beside it",
 			field: func(s *settings) field { return flagged(&s.Replay.RequireChecksum) }},
 		{name: "again", group: gReplay, def: "false", onFlagOnly: true, help: "replay what is in the log already",
@@ -243,7 +250,7 @@ var table = rows(
 
 		{name: "data", group: gRun, def: "./millrace-data", help: "folder of what this process keeps; one process at a time uses it",
 			field: func(s *settings) field { return text(&s.Run.Data, "DIR", needed) }},
-		{name: "http", group: gRun, help: "serve HTTP there; off unless set",
+		{name: "http", group: gRun, help: "where a role serves HTTP; off unless set",
 			field: func(s *settings) field { return text(&s.Run.HTTP, "HOST:PORT", optionalHostPort) }},
 		{name: "for", group: gRun, def: "0s", help: "end after this long, in good order; 0 is never",
 			field: func(s *settings) field { return span(&s.Run.For, 0, math.MaxInt64) }},

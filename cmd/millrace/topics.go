@@ -9,7 +9,9 @@ var topics = []struct{ name, short, text string }{
     1  failed
     2  used or set wrongly, a wrong password among it: nothing was begun
     3  not whole: dev --until-done found an open gap or wrote a dead letter,
-       audit found a candle that differs, is missing or isn't final
+       audit found a candle that differs, is missing or isn't final,
+       ingest status found an open gap, a lost connection or a symbol that
+       has been held for longer than a minute
     4  something needed is away or taken: Kafka, SQL, NATS or Binance can't be
        reached, a port is in use, another process uses the data folder
   130  stopped before it was done, by a signal or by --for; or at once, by a

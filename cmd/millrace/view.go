@@ -89,7 +89,11 @@ func (d *dev) frame() frame {
 		Notes: d.notes,
 		Rows:  d.view.rows(),
 	}
-	f.Stages = append(f.Stages, ingestStages(d.in)...)
+	collected, stages := d.watch.shown()
+	if collected != "" {
+		f.Notes = append(f.Notes[:len(f.Notes):len(f.Notes)], collected)
+	}
+	f.Stages = append(f.Stages, stages...)
 	f.Stages = append(f.Stages, processStages(d.proc)...)
 	f.Stages = append(f.Stages, latencyStage("tick received to NATS", st.Received))
 	return f

@@ -20,6 +20,7 @@ type web struct {
 	listener net.Listener
 	next     func() frame
 	log      *slog.Logger
+	more     func(*http.ServeMux, *slog.Logger) // what the role serves beside it; nil: nothing
 }
 
 // listenWeb takes the port, so that a port in use ends the start.
@@ -28,7 +29,7 @@ func listenWeb(addr string, next func() frame, log *slog.Logger) (*web, error) {
 	if err != nil {
 		return nil, awayf("serve HTTP: %w", err)
 	}
-	return &web{l, next, log}, nil
+	return &web{listener: l, next: next, log: log}, nil
 }
 
 func (w *web) url() string { return "http://" + w.listener.Addr().String() }
@@ -54,6 +55,9 @@ func (w *web) run(ctx context.Context) error {
 			w.log.Debug("a health check left", "err", err)
 		}
 	})
+	if w.more != nil {
+		w.more(mux, w.log)
+	}
 	server := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute,

@@ -20,6 +20,7 @@
 //	log's tail, or anchor ──▶ next id ◀── live trades
 //	                             │
 //	                        hole ──▶ wait for late ones ──▶ aggregates ──▶ single trades ──▶ Stream.Fill
+//	                           └───▶ of days that are over: dumps ────────────────────────────┘
 //
 // While a symbol has a hole, or nothing has told yet what it missed while there
 // was no connection, the Stream's marks name it: they promise nothing of it.
@@ -28,7 +29,9 @@
 //
 // Where a symbol is new to the log, the trade before the history's boundary is
 // its anchor, written before any trade of it, and what has happened since is a
-// hole like any other. Where it is known, the end of the log tells the next id:
+// hole like any other. Days that are over of a new symbol's history, and of holes
+// that are too long for REST or older than it reaches, come from the public
+// dumps, one at a time (past.go). Where it is known, the end of the log tells the next id:
 // nothing is kept anywhere else.
 //
 // Where no websocket gets through, REST tells the last ids in rounds, and what

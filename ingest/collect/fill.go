@@ -58,7 +58,10 @@ func (l *Live) mender(ctx context.Context, g *group, y *series) {
 			t.Stop()
 			continue
 		}
-		if h.count() > l.holeMax() {
+		if l.fromDump(ctx, g, y, h) {
+			continue
+		}
+		if h.count() > l.holeMax() && l.waits(g, &h) {
 			g.lose(y, h.first, fmt.Sprintf("longer than %d ids: it waits for a dump", l.holeMax()))
 			continue
 		}
@@ -150,7 +153,7 @@ func (l *Live) fillAggregates(ctx context.Context, g *group, y *series, h hole) 
 	for i := range page.Trades {
 		reached = max(reached, page.Trades[i].Last)
 	}
-	if err := g.deliver(y, page.Trades, h); err != nil {
+	if _, err := g.deliver(y, page.Trades, h, schemapb.Source_SOURCE_REST); err != nil {
 		return err
 	}
 	g.mu.Lock()
@@ -198,10 +201,22 @@ func (l *Live) fillSingles(ctx context.Context, g *group, y *series, h hole) err
 	if err != nil {
 		return err
 	}
-	if page.FirstRow > h.first { // the first id must be the one asked for
+	skipped := page.FirstRow > h.first
+	if skipped { // the first id must be the one asked for
 		upTo := min(page.FirstRow-1, h.last)
 		g.split(y, h.first, upTo)
-		g.lose(y, h.first, fmt.Sprintf("the exchange's REST side gives ids from %d on: it waits for a dump", page.FirstRow))
+		why := fmt.Sprintf("the exchange's REST side gives ids from %d on: it waits for a dump", page.FirstRow)
+		g.change(y, h.first, func(x *hole) {
+			if len(page.Trades) > 0 {
+				x.before = page.Trades[0].Time
+			}
+			g.forsake(y, x, why)
+		})
+		g.change(y, upTo+1, func(x *hole) { // behind it REST has all: aggregates are cheaper
+			if x.whole == h.whole {
+				x.singles, x.cursor, x.tries = x.foreign, -1, 0
+			}
+		})
 	}
 	for _, bad := range page.Refused {
 		if bad.ID >= h.first && bad.ID <= h.last {
@@ -209,13 +224,13 @@ func (l *Live) fillSingles(ctx context.Context, g *group, y *series, h hole) err
 			g.lose(y, bad.ID, bad.Error())
 		}
 	}
-	if err := g.deliver(y, page.Trades, h); err != nil {
+	if _, err := g.deliver(y, page.Trades, h, schemapb.Source_SOURCE_REST); err != nil || skipped {
 		return err
 	}
 	g.change(y, h.first, func(x *hole) { // nothing of it came: not there yet, or never
 		x.singles = true
 		if x.backoff(time.Now()); x.tries > lostAfter && !x.foreign || x.tries > 3*lostAfter {
-			x.lose("the exchange's REST side does not have it", time.Now())
+			g.forsake(y, x, "the exchange's REST side does not have it")
 		}
 	})
 	return nil
@@ -245,10 +260,13 @@ func (g *group) change(y *series, first int64, do func(*hole)) {
 }
 
 func (g *group) lose(y *series, first int64, why string) {
-	g.change(y, first, func(x *hole) {
-		x.lose(why, time.Now())
-		g.live.Log.Warn("a gap can't be filled now", "symbol", y.name, "first", x.first, "last", x.last, "why", why)
-	})
+	g.change(y, first, func(x *hole) { g.giveUp(y, x, why) })
+}
+
+// giveUp leaves a hole for now. The caller holds mu.
+func (g *group) giveUp(y *series, x *hole, why string) {
+	x.lose(why, time.Now())
+	g.live.Log.Warn("a gap can't be filled now", "symbol", y.name, "first", x.first, "last", x.last, "why", why)
 }
 
 // split makes the ids first to last, which lie within one hole, a hole of their
@@ -279,12 +297,13 @@ func (g *group) split(y *series, first, last int64) {
 	y.holes = all
 }
 
-// deliver hands over those of the trades that lie in the symbol's holes.
-func (g *group) deliver(y *series, trades []schema.Trade, h hole) error {
+// deliver hands over those of the trades that lie in the symbol's holes, and
+// gives the number of their ids.
+func (g *group) deliver(y *series, trades []schema.Trade, h hole, source schema.Source) (n int64, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.series[y.name] != y {
-		return nil // no longer wanted
+		return 0, nil // no longer wanted
 	}
 	now := time.Now()
 	if g.live.Poll {
@@ -297,29 +316,32 @@ func (g *group) deliver(y *series, trades []schema.Trade, h hole) error {
 		}
 	}
 	if len(fits) == 0 {
-		return nil
+		return 0, nil
 	}
-	if err := g.stream.Fill(y.name, fits, schema.FromStd(time.Now()), schemapb.Source_SOURCE_REST); err != nil {
+	if err := g.stream.Fill(y.name, fits, schema.FromStd(time.Now()), source); err != nil {
 		if unusable(err) {
-			return err
+			return 0, err
 		}
 		g.err = err
-		return err
+		return 0, err
 	}
 	if g.live.Poll {
 		y.hear(now)
 	}
-	for i := range fits {
-		t := &fits[i]
-		if g.live.Poll {
-			y.trades += t.Count()
-			g.live.trades.Add(t.Count())
+	for i := 0; i < len(fits); {
+		first, last := fits[i].ID, fits[i].Last
+		for i++; i < len(fits) && fits[i].ID == last+1; i++ {
+			last = fits[i].Last
 		}
-		y.filled += t.Count()
-		if t.Last == y.next-1 {
+		n += last - first + 1
+		if t := &fits[i-1]; t.Last == y.next-1 {
 			y.lastT = max(y.lastT, t.Time)
 		}
-		for _, whole := range y.close(t.ID, t.Last) {
+		if g.live.Poll {
+			y.trades += last - first + 1
+			g.live.trades.Add(last - first + 1)
+		}
+		for _, whole := range y.close(first, last) {
 			if whole.routine {
 				continue
 			}
@@ -330,6 +352,10 @@ func (g *group) deliver(y *series, trades []schema.Trade, h hole) error {
 	}
 	if x := y.holes.at(fits[len(fits)-1].Last + 1); x != nil && x.whole == h.whole {
 		x.after = fits[len(fits)-1].Time
+		if source == schemapb.Source_SOURCE_DUMP { // where REST stood doesn't matter any more
+			x.cursor, x.tries, x.singles, x.dump, x.why = -1, 0, x.foreign, false, ""
+		}
 	}
-	return g.settle(y)
+	y.filled += n
+	return n, g.settle(y)
 }

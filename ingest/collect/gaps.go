@@ -92,7 +92,7 @@ func (g *group) foreign(set schema.GapSet) (open int) {
 		}
 		y.sent[x.First] = sent{now, was.tries + 1}
 		y.found++
-		y.holes.add(hole{first: x.First, last: x.Last, cursor: -1, singles: true, foreign: true, due: now,
+		y.holes.add(hole{first: x.First, last: x.Last, after: x.After, before: x.Before, cursor: -1, singles: true, foreign: true, due: now,
 			whole: &stretch{first: x.First, last: x.Last, left: x.Last - x.First + 1, found: now}})
 		g.live.mend(g, y)
 	}

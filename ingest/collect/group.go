@@ -96,7 +96,7 @@ func (g *group) hold(y *series) error {
 	if y.held {
 		return nil
 	}
-	y.held = true
+	y.held, y.since = true, time.Now()
 	return g.stream.Hold(y.name)
 }
 
@@ -171,7 +171,10 @@ func (g *group) brought(names []string) {
 func (g *group) unprove() {
 	g.up = false
 	for _, y := range g.series {
-		y.held, y.unproven = true, true
+		if !y.held {
+			y.held, y.since = true, time.Now()
+		}
+		y.unproven = true
 	}
 }
 

@@ -12,6 +12,12 @@ type hole struct {
 	first, last int64
 	// after is the time of the trade before it, 0 if that is not known.
 	after schema.Time
+	// before is the time of the trade behind it, 0 if that is not known.
+	before schema.Time
+	// dump says that REST doesn't have it, so that only a dump can bring it.
+	dump bool
+	// parked: it is due again once the dump that is being read is done with.
+	parked bool
 	// cursor is the aggregate to go on from, −1 before the first page.
 	cursor int64
 	// singles says that aggregates don't fit and single trades are needed.
@@ -34,6 +40,13 @@ type stretch struct {
 	left        int64
 	found       time.Time
 	routine     bool // nothing was missed: polling finds what is new so
+	// since is the history's boundary where the stretch is a new symbol's
+	// history of a day or longer: then its whole days come from dumps, however
+	// few ids they hold.
+	since schema.Time
+	// days are those whose dumps have been tried, with when they may be again;
+	// zero is never, since all that the dump has of the stretch was handed over.
+	days map[schema.Time]time.Time
 }
 
 const (

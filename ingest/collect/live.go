@@ -12,6 +12,7 @@ import (
 
 	"millrace/ingest"
 	"millrace/ingest/binance"
+	"millrace/ingest/file"
 	"millrace/schema"
 )
 
@@ -31,6 +32,10 @@ type Live struct {
 	// HoleMax is the longest hole that is fetched by REST, in ids. Default a
 	// million; longer ones wait for a dump.
 	HoleMax int64
+	// Dumps, if set, are where days that are over come from: a new symbol's
+	// history of a day or longer, long holes, and what REST doesn't have. They
+	// must be of the same market.
+	Dumps *file.Store
 	// RefreshEvery is how often the exchange is asked for its symbols. Default
 	// a minute.
 	RefreshEvery time.Duration
@@ -42,6 +47,7 @@ type Live struct {
 	End    func() (trades int64, last schema.Time)
 
 	trades atomic.Int64
+	begun  atomic.Bool // every group of symbols has been made
 	stats  stats
 
 	trouble trouble
@@ -49,6 +55,8 @@ type Live struct {
 	menders sync.WaitGroup
 	slots   chan struct{}
 	moved   chan struct{} // something has become of a hole
+	reading chan struct{} // one dump at a time
+	clock   func() schema.Time
 	work    *errgroup.Group
 
 	mu     sync.Mutex // guards what follows
@@ -100,6 +108,7 @@ func (l *Live) Run(ctx context.Context) error {
 	defer done()
 	l.ctx, l.work, l.slots = inner, group, make(chan struct{}, fillers)
 	l.moved = make(chan struct{}, 1)
+	l.reading, l.clock = make(chan struct{}, 1), market.clock
 	group.Go(func() error {
 		for _, names := range market.shares() {
 			if err := l.start(inner, names, market); err != nil {
@@ -109,6 +118,7 @@ func (l *Live) Run(ctx context.Context) error {
 				return err
 			}
 		}
+		l.begun.Store(true)
 		return nil
 	})
 	if l.Finite != nil {

@@ -57,8 +57,18 @@ func (l *Live) market(ctx context.Context) (*market, error) {
 		return m, nil
 	}
 	info, tickers, err := l.ask(ctx, true)
-	if err != nil {
-		return nil, err
+	for err != nil {
+		// An exchange that answers and has trouble is waited for; one that is
+		// not there may be a wrong address.
+		wait, again := binance.Retryable(err)
+		if !again || !answered(err) {
+			return nil, err
+		}
+		l.Log.Warn("the exchange does not tell its symbols yet; trying again", "err", err, "in", wait)
+		if !l.pause(ctx, wait) {
+			return nil, ctx.Err()
+		}
+		info, tickers, err = l.ask(ctx, true)
 	}
 	if m.names, err = l.Select.Choose(info, tickers); err != nil {
 		return nil, err
@@ -74,6 +84,10 @@ func (l *Live) market(ctx context.Context) (*market, error) {
 		m.rates[tickers[i].Symbol] = float64(tickers[i].Count) / (24 * 3600)
 	}
 	return m, nil
+}
+
+func answered(err error) bool {
+	return errors.As(err, new(*binance.APIError)) || errors.As(err, new(*binance.LimitError))
 }
 
 // ask asks for the symbols and, where they are needed, the day's figures.

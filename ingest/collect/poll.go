@@ -257,7 +257,7 @@ func (g *group) polled(y *series, last int64, ok bool) (wait bool) {
 
 // end opens a hole at the symbol's end, to be fetched at once.
 func (y *series) end(last int64, now time.Time, routine bool) {
-	y.open(y.next, last, now)
+	y.open(y.next, last, now, 0)
 	h := &y.holes[len(y.holes)-1]
 	h.due, h.whole.routine = now, routine
 	y.next = last + 1

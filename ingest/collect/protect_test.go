@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -223,5 +224,54 @@ func TestSymbolsComeAndGo(t *testing.T) {
 		if !ok {
 			t.Errorf("%s: the log tells of %v, wanted %s", name, statuses[name], want)
 		}
+	}
+}
+
+// TestRESTNoLongerHasThem: a collector was away for longer than REST reaches
+// back. What it gives begins with a later id than the one asked for: that is
+// filled, and what lies before is never called filled, and holds up no mark.
+func TestRESTNoLongerHasThem(t *testing.T) {
+	t.Parallel()
+	cfg := double.Config{Synthetic: recent(100, 4), Retention: 15 * schema.Second}
+	cfg.Synthetic.Pace = 10
+	cfg.Synthetic.Start = cal.Start(schema.P1h, cfg.Synthetic.Start) + 5*schema.Second
+	b := newBench(t, cfg)
+	first := b.collect()
+	b.settled(first)
+	first.stop()
+	last := map[string]int64{}
+	for _, s := range first.Status().Symbols {
+		last[s.Symbol] = s.Next - 1
+	}
+	from := time.Now()
+	b.until("the market goes on", func() bool { return time.Since(from) > 4*time.Second })
+	second := b.collect(func(l *Live) { l.Log = quiet(b) })
+	b.until("what can be had is there", func() bool {
+		s := second.Status()
+		ok := len(s.Symbols) == 4
+		for _, x := range s.Symbols {
+			ok = ok && len(x.Holes) == 1 && x.Holes[0].Why != "" && !x.Held
+		}
+		return ok
+	})
+	filled := second.Status().Filled
+	second.stop()
+	told := tell(b.log())
+	for _, s := range second.Status().Symbols {
+		h := s.Holes[0]
+		if h.First != last[s.Symbol]+1 || !strings.Contains(h.Why, "it waits for a dump") {
+			t.Errorf("%s: lacks %+v, was stopped at %d", s.Symbol, h, last[s.Symbol])
+		}
+		for id := h.First; id <= h.Last; id++ {
+			if _, ok := told[s.Symbol].trades[id]; ok {
+				t.Fatalf("%s: trade %d counts as missing and is in the log", s.Symbol, id)
+			}
+		}
+		if s.Filled == 0 {
+			t.Errorf("%s: nothing was filled", s.Symbol)
+		}
+	}
+	if filled != 0 {
+		t.Errorf("%d holes are called filled", filled)
 	}
 }

@@ -11,9 +11,12 @@ type series struct {
 	name   string
 	next   int64       // the id behind the highest one seen; −1: none is known
 	floor  int64       // ids from here on were seen by this process, but for the holes
+	past   schema.Time // history's boundary, of a day or longer; 0 for others
+	known  int64       // an id that the exchange told at the beginning; −1: none
 	lastT  schema.Time // of the newest trade
 	holes  holes
-	held   bool // the stream's marks name it
+	held   bool      // the stream's marks name it
+	since  time.Time // when it was held last
 	status schema.TradingStatus
 	// unproven: nothing has told yet what was missed while there was no
 	// connection.
@@ -21,6 +24,7 @@ type series struct {
 	// awaits: the connection whose promises count does not bring it yet.
 	awaits  bool
 	mending bool // a goroutine works on the holes
+	dumping bool // another reads a dump for them
 	wake    chan struct{}
 	calls   time.Time      // before which the mender makes no further call; its own
 	sent    map[int64]sent // foreign holes that were filled, by first id
@@ -40,7 +44,7 @@ type sent struct {
 }
 
 func newSeries(name string) *series {
-	return &series{name: name, next: -1, held: true, unproven: true, awaits: true, wake: make(chan struct{}, 1), sent: map[int64]sent{}}
+	return &series{name: name, next: -1, known: -1, held: true, since: time.Now(), unproven: true, awaits: true, wake: make(chan struct{}, 1), sent: map[int64]sent{}}
 }
 
 // newSeriesAfter: an id that was seen, with a time so much beyond the newest,
@@ -56,7 +60,7 @@ func (y *series) place(t *schema.Trade, now time.Time) (hand bool) {
 	case y.next < 0:
 		y.floor = t.ID
 	case t.ID > y.next:
-		y.open(y.next, t.ID-1, now)
+		y.open(y.next, t.ID-1, now, t.Time)
 	default:
 		if t.ID < y.floor && y.holes.missing(t.ID, t.Last) == 0 {
 			return true // from before this process; the log may have it or not
@@ -78,11 +82,15 @@ func (y *series) place(t *schema.Trade, now time.Time) (hand bool) {
 	return true
 }
 
-// open notes that ids were not seen.
-func (y *series) open(first, last int64, now time.Time) {
+// open notes that ids were not seen. before is the time of the next one, 0 if
+// that is not known.
+func (y *series) open(first, last int64, now time.Time, before schema.Time) {
 	y.found++
-	y.holes.add(hole{first: first, last: last, after: y.lastT, cursor: -1, due: now.Add(grace),
-		whole: &stretch{first: first, last: last, left: last - first + 1, found: now}})
+	whole := &stretch{first: first, last: last, left: last - first + 1, found: now}
+	if first == y.floor { // nothing was seen before: it is the history
+		whole.since = y.past
+	}
+	y.holes.add(hole{first: first, last: last, after: y.lastT, before: before, cursor: -1, due: now.Add(grace), whole: whole})
 }
 
 func (y *series) close(first, last int64) []*stretch { return y.holes.remove(first, last) }

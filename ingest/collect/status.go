@@ -19,6 +19,9 @@ type stats struct {
 type Status struct {
 	Connections []ConnectionStatus
 	Symbols     []SymbolStatus
+	// Begun says that all connections are listed: at the start the symbols are
+	// prepared connection by connection.
+	Begun bool
 	// OpenGaps are those that the processor tells of for these symbols.
 	OpenGaps int64
 	// Filled holes, and how long each took from its discovery.
@@ -44,12 +47,14 @@ type ConnectionStatus struct {
 type SymbolStatus struct {
 	Symbol string
 	Status schema.TradingStatus
-	Next   int64 // the next id
-	Trades int64 // received
-	Copies int64 // of them had been seen before
-	Filled int64 // ids fetched
-	Held   bool  // marks promise nothing of it
+	Next   int64     // the next id
+	Trades int64     // received
+	Copies int64     // of them had been seen before
+	Filled int64     // ids fetched
+	Held   bool      // marks promise nothing of it
+	Since  time.Time // when it was held; zero while it is not
 	Heard  time.Time
+	Silent bool // for long against its own pace
 	Holes  []HoleStatus
 }
 
@@ -62,15 +67,15 @@ type HoleStatus struct {
 
 // Status gives how collecting stands. It is not of one moment.
 func (l *Live) Status() Status {
-	s := Status{OpenGaps: l.stats.open.Load(), Filled: l.stats.filled.Load(), Fill: l.stats.Fill.Snapshot()}
+	now := time.Now()
+	s := Status{Begun: l.begun.Load(), OpenGaps: l.stats.open.Load(), Filled: l.stats.filled.Load(), Fill: l.stats.Fill.Snapshot()}
 	if r := l.Source.REST; r != nil {
 		s.Budget = r.Budget().Stats()
 		s.Offset, _, s.OffsetKnown = r.Clock().Offset()
 	}
 	for _, g := range l.all() {
 		var counts binance.Counts
-		if g.source != nil {
-			g.source.SetOffset(s.Offset)
+		if g.source != nil { // it is not polled
 			counts = g.source.Counts()
 		}
 		g.mu.Lock()
@@ -81,7 +86,10 @@ func (l *Live) Status() Status {
 		s.Connections = append(s.Connections, c)
 		for _, name := range sortedKeys(g.series) {
 			y := g.series[name]
-			x := SymbolStatus{Symbol: name, Status: y.status, Next: y.next, Trades: y.trades, Copies: y.copies, Filled: y.filled, Held: y.held, Heard: y.heard}
+			x := SymbolStatus{Symbol: name, Status: y.status, Next: y.next, Trades: y.trades, Copies: y.copies, Filled: y.filled, Held: y.held, Heard: y.heard, Silent: y.silent(now, silentAtLeast)}
+			if y.held {
+				x.Since = y.since
+			}
 			for _, h := range y.holes {
 				x.Holes = append(x.Holes, HoleStatus{h.first, h.last, h.whole.found, h.why})
 			}
@@ -90,4 +98,15 @@ func (l *Live) Status() Status {
 		g.mu.Unlock()
 	}
 	return s
+}
+
+// tellOffset has the lag of trades measured by the exchange's clock, as far as
+// that is known.
+func (l *Live) tellOffset() {
+	offset, _, _ := l.Source.REST.Clock().Offset()
+	for _, g := range l.all() {
+		if g.source != nil {
+			g.source.SetOffset(offset)
+		}
+	}
 }

@@ -81,3 +81,37 @@ func (s Snapshot) Quantile(q float64) time.Duration {
 	}
 	return 0
 }
+
+// Merge gives what both counted.
+func (s Snapshot) Merge(o Snapshot) Snapshot {
+	m := Snapshot{Count: s.Count + o.Count, Sum: s.Sum + o.Sum}
+	a, b := s.Buckets, o.Buckets
+	for len(a) > 0 || len(b) > 0 {
+		switch {
+		case len(b) == 0 || len(a) > 0 && a[0].Below < b[0].Below:
+			m.Buckets, a = append(m.Buckets, a[0]), a[1:]
+		case len(a) == 0 || b[0].Below < a[0].Below:
+			m.Buckets, b = append(m.Buckets, b[0]), b[1:]
+		default:
+			m.Buckets = append(m.Buckets, Bucket{a[0].Below, a[0].Count + b[0].Count})
+			a, b = a[1:], b[1:]
+		}
+	}
+	return m
+}
+
+// Octaves gives, for a microsecond doubled from, from+1, … to times, how many
+// durations lie below it. These bounds are bounds of buckets too, so the figures
+// are exact.
+func (s Snapshot) Octaves(from, to int) []Bucket {
+	all := make([]Bucket, 0, to-from+1)
+	i, below := 0, uint64(0)
+	for k := from; k <= to; k++ {
+		bound := time.Microsecond << k
+		for ; i < len(s.Buckets) && s.Buckets[i].Below <= bound; i++ {
+			below += s.Buckets[i].Count
+		}
+		all = append(all, Bucket{bound, below})
+	}
+	return all
+}

@@ -44,3 +44,48 @@ func TestBucketsHoldTheirValues(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestMergedSnapshotsAreOneHistogram(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	var a, b, both Histogram
+	for range 2000 {
+		d := time.Duration(r.ExpFloat64() * float64(3*time.Millisecond))
+		if r.IntN(3) == 0 {
+			d *= 100
+			a.Observe(d)
+		} else {
+			b.Observe(d)
+		}
+		both.Observe(d)
+	}
+	want := both.Snapshot()
+	for _, got := range []Snapshot{a.Snapshot().Merge(b.Snapshot()), b.Snapshot().Merge(a.Snapshot()), want.Merge(Snapshot{}), Snapshot{}.Merge(want)} {
+		if got.Count != want.Count || got.Sum != want.Sum || !slices.Equal(got.Buckets, want.Buckets) {
+			t.Errorf("merged %+v, want %+v", got, want)
+		}
+	}
+}
+
+func TestOctavesCountExactly(t *testing.T) {
+	var h Histogram
+	var all []int64
+	for us := int64(0); us < 5000; us += 1 + us/40 {
+		h.Observe(time.Duration(us) * time.Microsecond)
+		all = append(all, us)
+	}
+	got := h.Snapshot().Octaves(0, 12)
+	if len(got) != 13 {
+		t.Fatalf("%d bounds", len(got))
+	}
+	for k, b := range got {
+		want := uint64(0)
+		for _, us := range all {
+			if us < 1<<k {
+				want++
+			}
+		}
+		if b.Below != time.Microsecond<<k || b.Count != want {
+			t.Errorf("%d durations below %v, want %d below %v", b.Count, b.Below, want, time.Microsecond<<k)
+		}
+	}
+}

@@ -18,6 +18,10 @@ has mvn || missing+=(maven)
 { has mariadbd && has mariadb-install-db && has my_print_defaults; } ||
 	missing+=(mariadb-server-core mariadb-client-core)
 has protoc || missing+=(protobuf-compiler)
+# Clients in other languages that the Binance double is tried with.
+has node || missing+=(nodejs)
+has npm || missing+=(npm)
+{ has python3 && python3 -m pip --version >/dev/null 2>&1; } || missing+=(python3 python3-pip)
 
 [ ${#missing[@]} -gt 0 ] || exit 0
 

@@ -1,5 +1,5 @@
-// Command fetch brings Kafka's jars into the cache, so that the first test does
-// not wait for them.
+// Command fetch brings Kafka's jars and foreign clients into the cache, so that
+// the first test does not wait for them.
 package main
 
 import (
@@ -10,8 +10,10 @@ import (
 )
 
 func main() {
-	if _, err := testenv.FetchKafka(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	for _, fetch := range []func() (string, error){testenv.FetchKafka, testenv.FetchNode, testenv.FetchPython} {
+		if _, err := fetch(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	}
 }
