@@ -36,8 +36,6 @@ const (
 	// pollStall is how long a round waits for trades while none comes and no
 	// call waits for the budget. Then it goes on without those symbols.
 	pollStall = 10 * time.Second
-	// pollQuiet is less than the day over which the exchange tells last ids.
-	pollQuiet = 23 * schema.Hour
 )
 
 // poller collects by REST alone, in rounds:
@@ -115,11 +113,10 @@ func (p *poller) round(ctx context.Context) (cost int64, err error) {
 	if s == 0 {
 		return 1, errNoTime
 	}
-	lasts, cost, err := p.lastIDs(bound, sortedKeys(of))
+	lasts, cost, err := p.ends(bound, sortedKeys(of))
 	if err != nil {
 		return cost, err
 	}
-	p.sleepers(bound, s, of, lasts)
 	p.good = time.Now()
 	p.trouble.over()
 	if p.quiet {
@@ -148,9 +145,9 @@ func (p *poller) round(ctx context.Context) (cost int64, err error) {
 	return cost, nil
 }
 
-// lastIDs asks for the last ids of symbols: in chunks, or of the whole exchange
+// ends asks for the last ids of symbols: in chunks, or of the whole exchange
 // where that weighs less. One that the exchange does not know has none.
-func (p *poller) lastIDs(ctx context.Context, names []string) (lasts map[string]int64, cost int64, err error) {
+func (p *poller) ends(ctx context.Context, names []string) (lasts map[string]int64, cost int64, err error) {
 	lasts = make(map[string]int64, len(names))
 	all := binance.TickerWeight(0)
 	chunks := slices.Collect(slices.Chunk(names, pollChunk))
@@ -181,32 +178,6 @@ func (p *poller) lastIDs(ctx context.Context, names []string) (lasts map[string]
 	return lasts, cost, work.Wait()
 }
 
-// sleepers finds the last ids of those that did not trade for a day, and so were
-// told without one: before this process they may have.
-func (p *poller) sleepers(ctx context.Context, now schema.Time, of map[string]asked, lasts map[string]int64) {
-	for name, last := range lasts {
-		a, ok := of[name]
-		if !ok || last >= 0 {
-			continue
-		}
-		a.g.mu.Lock()
-		doubt := a.y.unproven && a.y.next > 0 && a.y.lastT < now-pollQuiet
-		a.g.mu.Unlock()
-		if !doubt {
-			continue
-		}
-		page, err := p.Source.REST.AggTradesUntil(ctx, name, now, 1)
-		if err != nil {
-			p.Log.Debug("ask for the last trade of a symbol that sleeps", "symbol", name, "err", err)
-			delete(lasts, name)
-			continue
-		}
-		for i := range page.Trades {
-			lasts[name] = max(lasts[name], page.Trades[i].Last)
-		}
-	}
-}
-
 // answered says that the exchange answers, and at which time of its own.
 func (g *group) answered(s schema.Time) error {
 	g.mu.Lock()
@@ -231,7 +202,7 @@ func (g *group) polled(y *series, last int64, ok bool) (wait bool) {
 	switch {
 	case g.series[y.name] != y || g.err != nil:
 		return false
-	case !ok || y.next < 0 && last < 0, y.held && y.holes.wait():
+	case !ok, y.next < 0 && last < 0, y.held && y.holes.wait():
 		// What it lacks is not known, or what a round before found is still
 		// being fetched: marks go on to name it.
 		y.unproven = true
@@ -239,6 +210,8 @@ func (g *group) polled(y *series, last int64, ok bool) (wait bool) {
 		return false
 	case y.next < 0:
 		y.next, y.floor = last+1, last+1
+	case y.unproven: // the day's figures don't name a trade that is older than a day
+		last = max(last, y.known)
 	}
 	routine := !y.unproven
 	y.unproven = false
@@ -246,16 +219,17 @@ func (g *group) polled(y *series, last int64, ok bool) (wait bool) {
 		fail(g.settle(y))
 		return false
 	}
-	now := time.Now()
-	y.end(last, now, routine)
-	if last-y.holes[len(y.holes)-1].first >= longHistory {
+	long := last-y.next >= longHistory
+	y.end(last, time.Now(), routine)
+	if long {
 		fail(g.hold(y)) // the others need not wait for it
 	}
 	g.live.mend(g, y)
-	return last-y.holes[len(y.holes)-1].first < longHistory
+	return !long
 }
 
-// end opens a hole at the symbol's end, to be fetched at once.
+// end opens a hole at the symbol's end, to be fetched at once. It is routine
+// where nothing was missed: that is how polling finds what is new.
 func (y *series) end(last int64, now time.Time, routine bool) {
 	y.open(y.next, last, now, 0)
 	h := &y.holes[len(y.holes)-1]
