@@ -120,7 +120,7 @@ func (s *Stream) pack(p *packer, trades []schema.Trade, received schema.Time, so
 			s.in.fail(fmt.Errorf("ingest: pack trade %d of %s: %w", trades[0].ID, p.symbol, schema.ErrTrade))
 			return
 		}
-		r.trades, r.received = n, received
+		r.trades, r.received, r.filled = n, received, source != s.source
 		s.in.send(r)
 		trades = trades[n:]
 	}

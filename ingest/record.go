@@ -19,6 +19,7 @@ type record struct {
 	gen      uint8
 	trades   int
 	mark     bool
+	filled   bool // its trades were fetched: their latency is not the collector's
 	received schema.Time // of the first trade
 	done     func(*kgo.Record, error)
 }
@@ -61,7 +62,7 @@ func (i *Ingestor) acked(r *record, err error) {
 	if cap(value) > keepBuffer {
 		value = nil
 	}
-	r.Record, r.lane, r.trades, r.mark, r.received = kgo.Record{Value: value}, nil, 0, false, 0
+	r.Record, r.lane, r.trades, r.mark, r.filled, r.received = kgo.Record{Value: value}, nil, 0, false, false, 0
 	i.pool.Put(r)
 	if l.onWay[gen].Add(-1) > 0 {
 		return

@@ -16,7 +16,7 @@ type Stats struct {
 	Bytes   int64 // of their values, before compression
 	Refused int64 // handed to Refuse
 	// Latency is from the receipt of a record's first trade to its
-	// acknowledgement.
+	// acknowledgement, of trades that were not fetched by Fill.
 	Latency latency.Snapshot
 }
 
@@ -45,5 +45,8 @@ func (c *counters) acked(r *record, now func() schema.Time) {
 		return
 	}
 	c.trades.Add(int64(r.trades))
+	if r.filled {
+		return
+	}
 	c.latency.Observe(time.Duration(now()-r.received) * time.Microsecond)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -44,64 +43,112 @@ const (
 	anchorRows = 10
 )
 
-// prepare finds for each symbol of a new group where its ids go on: from the
-// end of the log or, for one that the log does not know, from its anchor.
-func (l *Live) prepare(ctx context.Context, g *group, names []string, m *market) ([]ingest.Symbol, error) {
-	list := make([]ingest.Symbol, len(names))
-	for i, name := range names {
-		list[i] = ingest.Symbol{Name: name, Status: m.status(name), Held: true}
-		g.series[name] = newSeries(name)
-		g.series[name].status = m.status(name)
+// prepare finds where the ids of new symbols go on: at the end of the log or,
+// for those that the log does not know, behind their anchors, which are looked
+// for beside the collecting (enter). list are those that can begin at once.
+func (l *Live) prepare(names []string, tail map[string]ingest.Last, m *market) (all map[string]*series, list []ingest.Symbol) {
+	all = map[string]*series{}
+	for _, name := range names {
+		y := newSeries(name)
+		y.status = m.status(name)
+		all[name] = y
 	}
-	if l.blind() {
-		return list, nil
-	}
-	bound, cancel := context.WithTimeout(ctx, tailWait)
-	tail, err := l.Ingestor.Tail(bound, names)
-	cancel()
-	if err != nil {
-		return nil, err
-	}
-	since := l.History.Since(m.now())
-	days := l.History.days()
-	work, inner := errgroup.WithContext(ctx)
-	work.SetLimit(fillers)
-	var mu sync.Mutex
-	bare := 0
-	for i, name := range names {
-		y := g.series[name]
-		if last, ok := tail[name]; ok {
-			y.next, y.floor, y.lastT = last.ID+1, last.ID+1, last.Time
-			if last.Time < m.now()-longAway {
-				work.Go(func() error {
-					y.known = l.newest(inner, name)
-					return nil
-				})
-			}
+	for _, name := range names {
+		y := all[name]
+		last, known := tail[name]
+		if y.early = !known && !l.blind(); y.early {
 			continue
 		}
-		work.Go(func() error {
-			a, err := l.anchor(inner, name, since)
-			if err != nil {
-				mu.Lock()
-				bare++
-				mu.Unlock()
-				l.Log.Warn("the trade before the symbol's history is not known: its first windows will not be final", "symbol", name, "why", err)
+		if known {
+			y.next, y.floor, y.lastT = last.ID+1, last.ID+1, last.Time
+		}
+		list = append(list, ingest.Symbol{Name: name, Status: y.status, Held: true})
+	}
+	return all, list
+}
+
+// tail looks what the log has of symbols.
+func (l *Live) tail(ctx context.Context, names []string) (map[string]ingest.Last, error) {
+	if l.blind() {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, tailWait)
+	defer cancel()
+	tail, err := l.Ingestor.Tail(ctx, names)
+	if err == nil {
+		l.Log.Info("symbols begin", "known to the log", len(tail), "new", len(names)-len(tail))
+	}
+	return tail, err
+}
+
+// enter lets those of a group's symbols begin that the log does not know, each
+// as soon as its anchor is found: nothing of a symbol may be in the log before
+// it. It also asks for the newest id of symbols that have been away for long.
+func (l *Live) enter(ctx context.Context, g *group, since, now schema.Time) error {
+	work, inner := errgroup.WithContext(ctx)
+	work.SetLimit(fillers)
+	for _, name := range g.names() {
+		g.mu.Lock()
+		y := g.series[name]
+		early, away := y.early, y.next >= 0 && y.lastT < now-longAway
+		g.mu.Unlock()
+		switch {
+		case early:
+			work.Go(func() error { return l.begin(inner, g, y, since) })
+		case away:
+			work.Go(func() error {
+				known := l.newest(inner, name)
+				g.mu.Lock()
+				y.known = known
+				g.mu.Unlock()
 				return nil
-			}
-			list[i].Anchor = a
-			y.next, y.floor, y.lastT = a.ID+1, a.ID+1, a.Time
-			if days {
-				y.past, y.known = since, l.newest(inner, name)
-			}
+			})
+		}
+	}
+	return work.Wait()
+}
+
+// begin lets a symbol begin with its anchor, or without where it can't be found.
+func (l *Live) begin(ctx context.Context, g *group, y *series, since schema.Time) error {
+	a, err := l.anchor(ctx, y.name, since)
+	if ctx.Err() != nil {
+		return nil
+	}
+	known := int64(-1)
+	if err != nil {
+		l.Log.Warn("the trade before the symbol's history is not known: its first windows will not be final", "symbol", y.name, "why", err)
+	} else if l.History.days() {
+		known = l.newest(ctx, y.name)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.series[y.name] != y {
+		return nil // gone meanwhile
+	}
+	s := ingest.Symbol{Name: y.name, Status: y.status, Held: true, Anchor: a}
+	if g.up {
+		s.From = g.from
+	}
+	if err := g.stream.Add(s); err != nil {
+		if errors.Is(err, ingest.ErrClosed) || errors.Is(err, ingest.ErrEnded) {
 			return nil
-		})
+		}
+		return err
 	}
-	if err := work.Wait(); err != nil {
-		return nil, err
+	y.early = false
+	if a != nil {
+		y.next, y.floor, y.lastT = a.ID+1, a.ID+1, a.Time
+		if l.History.days() {
+			y.past, y.known = since, known
+		}
 	}
-	l.Log.Info("symbols begin", "known to the log", len(tail), "new", len(names)-len(tail)-bare, "without anchor", bare, "history since", since)
-	return list, ctx.Err()
+	for i := range y.waiting {
+		if err := g.take(y, &y.waiting[i].trade, y.waiting[i].received); err != nil {
+			return err
+		}
+	}
+	y.waiting = nil
+	return g.settle(y)
 }
 
 // newest asks for the symbol's newest id: the day's figures tell it only if it

@@ -105,7 +105,7 @@ func (l *Live) doubtful(now time.Time, all bool) map[string]*group {
 		if g.up && now.Sub(g.stood) >= settleAfter {
 			for name, y := range g.series {
 				silent := y.silent(now, silentAtLeast) && now.Sub(y.asked) > max(silentAtLeast, 10*y.pace)
-				if !y.awaits && (y.unproven || silent || all) {
+				if !y.early && !y.awaits && (y.unproven || silent || all) {
 					wanted[name] = g
 					y.asked = now
 				}
@@ -124,7 +124,7 @@ func (g *group) told(name string, last int64, asked time.Time) (suspect, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	y := g.series[name]
-	if y == nil || !g.up || asked.Sub(g.stood) < settleAfter {
+	if y == nil || y.early || !g.up || asked.Sub(g.stood) < settleAfter {
 		return suspect{}, false
 	}
 	if !y.unproven {

@@ -94,7 +94,7 @@ const longHistory = 20_000
 // fill makes one call for a hole, and hands over what it brings.
 func (l *Live) fill(ctx context.Context, g *group, y *series, h hole) {
 	p := binance.PriorityFill
-	if h.whole.last-h.whole.first >= longHistory {
+	if h.whole.history || h.whole.last-h.whole.first >= longHistory {
 		p = binance.PriorityHistory
 	}
 	ctx, cancel := context.WithTimeout(binance.WithPriority(ctx, p), 2*time.Minute)

@@ -49,6 +49,16 @@ func (g *group) Trade(symbol []byte, t *schema.Trade, received schema.Time) erro
 	}
 	g.live.trades.Add(t.Count())
 	y.trades += t.Count()
+	if y.early {
+		y.wait(t, received)
+		return nil
+	}
+	return g.take(y, t, received)
+}
+
+// take finds a trade's place, and hands it over if it adds something. The caller
+// holds mu.
+func (g *group) take(y *series, t *schema.Trade, received schema.Time) error {
 	now := received.Std()
 	y.hear(now)
 	found := y.found
@@ -61,7 +71,7 @@ func (g *group) Trade(symbol []byte, t *schema.Trade, received schema.Time) erro
 		}
 		g.live.mend(g, y)
 	}
-	if err := g.stream.Trade(symbol, t, received); err != nil {
+	if err := g.stream.Trade(y.key, t, received); err != nil {
 		return err
 	}
 	if y.unproven || y.held {
@@ -107,7 +117,7 @@ func (g *group) settle(y *series) error {
 	case g.live.moved <- struct{}{}:
 	default:
 	}
-	if !y.held || !g.up || y.awaits || y.unproven || y.holes.wait() {
+	if !y.held || !g.up || y.early || y.awaits || y.unproven || y.holes.wait() {
 		return nil
 	}
 	y.held = false

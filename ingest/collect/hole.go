@@ -39,6 +39,7 @@ type stretch struct {
 	first, last int64
 	left        int64
 	found       time.Time
+	history     bool // it lies before all that this process has seen
 	routine     bool // nothing was missed: polling finds what is new so
 	// since is the history's boundary where the stretch is a new symbol's
 	// history of a day or longer: then its whole days come from dumps, however

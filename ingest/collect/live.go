@@ -110,13 +110,17 @@ func (l *Live) Run(ctx context.Context) error {
 	l.moved = make(chan struct{}, 1)
 	l.reading, l.clock = make(chan struct{}, 1), market.clock
 	group.Go(func() error {
+		tail, err := l.tail(inner, market.names)
 		for _, names := range market.shares() {
-			if err := l.start(inner, names, market); err != nil {
-				if inner.Err() != nil {
-					return nil
-				}
-				return err
+			if err == nil {
+				err = l.start(inner, names, tail, market)
 			}
+		}
+		if inner.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 		l.begun.Store(true)
 		return nil
@@ -140,12 +144,10 @@ func (l *Live) Run(ctx context.Context) error {
 }
 
 // start makes a group of symbols and sets it going.
-func (l *Live) start(ctx context.Context, names []string, m *market) error {
-	g := &group{live: l, series: map[string]*series{}}
-	list, err := l.prepare(ctx, g, names, m)
-	if err != nil {
-		return err
-	}
+func (l *Live) start(ctx context.Context, names []string, tail map[string]ingest.Last, m *market) (err error) {
+	g := &group{live: l}
+	var list []ingest.Symbol
+	g.series, list = l.prepare(names, tail, m)
 	cfg := l.Source
 	cfg.Symbols, cfg.Hooks = names, g.hooks()
 	if !l.Poll {
@@ -160,7 +162,15 @@ func (l *Live) start(ctx context.Context, names []string, m *market) error {
 	l.groups = append(l.groups, g)
 	l.mu.Unlock()
 	l.work.Go(func() error { return g.run(ctx) })
+	l.letIn(ctx, g, m)
 	return nil
+}
+
+// letIn has the group's new symbols begin, beside the collecting.
+func (l *Live) letIn(ctx context.Context, g *group, m *market) {
+	if !l.blind() {
+		l.work.Go(func() error { return l.enter(ctx, g, l.History.Since(m.now()), m.now()) })
+	}
 }
 
 // await ends the connections once all that a finite server sent has come.

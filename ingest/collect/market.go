@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -219,6 +220,9 @@ func (g *group) follow(name string, status schema.TradingStatus) error {
 	}
 	g.live.Log.Info("the symbol's status has changed", "symbol", name, "was", y.status, "is", status)
 	y.status = status
+	if y.early {
+		return nil // it begins with it
+	}
 	return g.stream.Status(name, status)
 }
 
@@ -230,9 +234,11 @@ func (l *Live) remove(g *group, name string) error {
 		g.mu.Unlock()
 		return nil // a connection needs one; it stays silent
 	}
-	err := g.stream.Status(name, schemapb.TradingStatus_TRADING_STATUS_DELISTED)
-	if err == nil {
-		err = g.stream.Remove(name)
+	var err error
+	if y := g.series[name]; y != nil && !y.early {
+		if err = g.stream.Status(name, schemapb.TradingStatus_TRADING_STATUS_DELISTED); err == nil {
+			err = g.stream.Remove(name)
+		}
 	}
 	delete(g.series, name)
 	g.last = nil
@@ -251,25 +257,25 @@ func (l *Live) add(ctx context.Context, names []string, m *market) error {
 			g = x
 		}
 	}
-	if g == nil {
-		return l.start(ctx, names, m)
-	}
-	fresh := &group{live: l, series: map[string]*series{}}
-	list, err := l.prepare(ctx, fresh, names, m)
+	tail, err := l.tail(ctx, names)
 	if err != nil {
 		return err
 	}
-	return g.join(fresh, list)
+	if g == nil {
+		return l.start(ctx, names, tail, m)
+	}
+	fresh, list := l.prepare(names, tail, m)
+	err = g.join(fresh, list)
+	l.letIn(ctx, g, m)
+	return err
 }
 
 // join takes new symbols in. They are held until the connection that sees them
 // has taken over and their ids are known to go on.
-func (g *group) join(fresh *group, list []ingest.Symbol) error {
+func (g *group) join(fresh map[string]*series, list []ingest.Symbol) error {
 	g.mu.Lock()
 	err := g.stream.Add(list...)
-	for _, s := range list {
-		g.series[s.Name] = fresh.series[s.Name]
-	}
+	maps.Copy(g.series, fresh)
 	names := sortedKeys(g.series)
 	g.mu.Unlock()
 	return errors.Join(err, g.wish(names))

@@ -200,7 +200,7 @@ func (g *group) polled(y *series, last int64, ok bool) (wait bool) {
 		}
 	}
 	switch {
-	case g.series[y.name] != y || g.err != nil:
+	case g.series[y.name] != y || y.early || g.err != nil:
 		return false
 	case !ok, y.next < 0 && last < 0, y.held && y.holes.wait():
 		// What it lacks is not known, or what a round before found is still

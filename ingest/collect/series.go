@@ -9,6 +9,7 @@ import (
 // series is the continuity of one symbol. It belongs to its group's lock.
 type series struct {
 	name   string
+	key    []byte      // the same
 	next   int64       // the id behind the highest one seen; −1: none is known
 	floor  int64       // ids from here on were seen by this process, but for the holes
 	past   schema.Time // history's boundary, of a day or longer; 0 for others
@@ -21,6 +22,11 @@ type series struct {
 	// unproven: nothing has told yet what was missed while there was no
 	// connection.
 	unproven bool
+	// early: its anchor is not known yet, so nothing of it may be in the log.
+	// What comes meanwhile waits, up to waitingMax; more is let go, and fetched
+	// like anything else that was missed.
+	early   bool
+	waiting []waiting
 	// awaits: the connection whose promises count does not bring it yet.
 	awaits  bool
 	mending bool // a goroutine works on the holes
@@ -36,6 +42,22 @@ type series struct {
 	trades, copies, filled, found int64
 }
 
+// waiting is a trade that came before its symbol's anchor was known.
+type waiting struct {
+	trade    schema.Trade
+	received schema.Time
+}
+
+const waitingMax = 50_000
+
+// wait keeps a trade until the symbol begins.
+func (y *series) wait(t *schema.Trade, received schema.Time) {
+	if len(y.waiting) >= waitingMax {
+		y.waiting = nil
+	}
+	y.waiting = append(y.waiting, waiting{*t, received})
+}
+
 // sent is a foreign hole that was filled: if it is still told as open later,
 // it is filled again.
 type sent struct {
@@ -44,7 +66,7 @@ type sent struct {
 }
 
 func newSeries(name string) *series {
-	return &series{name: name, next: -1, known: -1, held: true, since: time.Now(), unproven: true, awaits: true, wake: make(chan struct{}, 1), sent: map[int64]sent{}}
+	return &series{name: name, key: []byte(name), next: -1, known: -1, held: true, since: time.Now(), unproven: true, awaits: true, wake: make(chan struct{}, 1), sent: map[int64]sent{}}
 }
 
 // newSeriesAfter: an id that was seen, with a time so much beyond the newest,
@@ -88,7 +110,7 @@ func (y *series) open(first, last int64, now time.Time, before schema.Time) {
 	y.found++
 	whole := &stretch{first: first, last: last, left: last - first + 1, found: now}
 	if first == y.floor { // nothing was seen before: it is the history
-		whole.since = y.past
+		whole.since, whole.history = y.past, true
 	}
 	y.holes.add(hole{first: first, last: last, after: y.lastT, before: before, cursor: -1, due: now.Add(grace), whole: whole})
 }
