@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-mysql lint generate bench fuzz clean
+.PHONY: help run build test test-mysql hardday lint generate bench fuzz clean
 
 GO ?= go
 TOOL = $(GO) tool -modfile=internal/tools/go.mod
@@ -29,6 +29,9 @@ test: ## install what is missing (as root), vet, lint and test with the race det
 
 test-mysql: ## run the SQL sinks' tests on MySQL 9.7 too (needs root)
 	internal/testenv/mysql97.sh $(GO) test -count=1 -timeout=$(TIMEOUT) ./processor/sink/...
+
+hardday: ## 20 minutes of faults on 500 symbols, two ingestors, one killed: every candle must be the truth
+	$(GO) test -count=1 -timeout=60m -v -run '^TestHardDay$$' ./cmd/millrace -hardday 20m -hardday-symbols 500 -hardday-rate 600 -hardday-faults 2
 
 lint: ## check the rules of .golangci.yml, the length of files, generated code
 	$(TOOL) golangci-lint run ./...

@@ -19,7 +19,7 @@ type record struct {
 	gen      uint8
 	trades   int
 	mark     bool
-	filled   bool // its trades were fetched: their latency is not the collector's
+	filled   bool        // its trades were fetched: their latency is not the collector's
 	received schema.Time // of the first trade
 	done     func(*kgo.Record, error)
 }

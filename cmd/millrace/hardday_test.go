@@ -27,13 +27,16 @@ var (
 	hardSymbols = flag.Int("hardday-symbols", 24, "its symbols")
 	hardRate    = flag.Float64("hardday-rate", 200, "its trades a second of the market's time")
 	hardPace    = flag.Float64("hardday-pace", 4, "how many times as fast as the wall it goes")
+	// A lost connection costs a call for each of its symbols, of which the
+	// weight allows 750 a minute: more symbols bear fewer losses.
+	hardFaults = flag.Float64("hardday-faults", 20, "random faults a minute, beside those planned")
 )
 
 // hardScenario has each kind of fault at least twice, and random ones besides.
 // Within the last part of the day nothing goes wrong any more, so that what was
 // missed can be had before the market ends.
 func hardScenario(d time.Duration, r *rand.Rand) double.Scenario {
-	s := double.Scenario{Seed: r.Uint64(), Random: &double.Random{Seed: r.Uint64(), PerMinute: 20, Longest: 4 * time.Second,
+	s := double.Scenario{Seed: r.Uint64(), Random: &double.Random{Seed: r.Uint64(), PerMinute: *hardFaults, Longest: 4 * time.Second,
 		Kinds: []string{"cut", "half-dead", "refuse-connections", "stall", "drop", "double", "reorder", "late", "rest-slow", "rest-5xx", "clock-skew"}}}
 	at := func(share float64) time.Duration { return time.Duration(float64(d) * share) }
 	every := at(0.4)
@@ -150,7 +153,7 @@ func (p *parts) everyCandle(d *double.Double, start, until schema.Time) {
 	if len(want) < *hardSymbols*10 {
 		p.t.Fatalf("the truth has %d candles only", len(want))
 	}
-	every(p.t, func(ctx context.Context) error {
+	everyFor(p.t, max(patience, *hardDay/2), func(ctx context.Context) error {
 		table, err := dump(ctx, p.sql)
 		if err != nil {
 			return err

@@ -23,9 +23,15 @@ const patience = time.Minute
 // last answer if it never is.
 func every(t *testing.T, ask func(context.Context) error) {
 	t.Helper()
+	everyFor(t, patience, ask)
+}
+
+// everyFor is every with a bound of its own.
+func everyFor(t *testing.T, patience time.Duration, ask func(context.Context) error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(max(100*time.Millisecond, patience/600))
 	defer tick.Stop()
 	for {
 		err := ask(ctx)
