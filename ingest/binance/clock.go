@@ -22,13 +22,11 @@ const (
 	clockSamples = 16
 )
 
-// serverClock knows moments at or before the server's present time. It asks
-// each time: a server that replays a recording has a time that runs faster,
-// slower or not at all. Only where the last two answers lie apart by what the
-// local clock measured between them may the local clock stand in for one that
-// fails to come. Many who want to know share a ServerClock.
-type serverClock struct {
-	ask    func(context.Context) (schema.Time, error)
+// carriedClock tells when the local clock may stand in for the server's. A
+// server that replays a recording has a time that runs faster, slower or not at
+// all. Only where the last two answers lie apart by what the local clock
+// measured between them may it be carried on while an answer fails to come.
+type carriedClock struct {
 	steady time.Duration // how far answers and local clock may differ
 
 	last   schema.Time
@@ -36,19 +34,8 @@ type serverClock struct {
 	proven bool
 }
 
-// now gives a moment at or before the server's present; 0 if none is known.
-func (c *serverClock) now(ctx context.Context) schema.Time {
-	if c.ask == nil {
-		return 0
-	}
-	ctx, cancel := context.WithTimeout(ctx, clockWait)
-	defer cancel()
-	s, err := c.ask(ctx)
-	return c.learn(s, err, time.Now())
-}
-
 // learn takes the answer that came at the local moment at.
-func (c *serverClock) learn(s schema.Time, err error, at time.Time) schema.Time {
+func (c *carriedClock) learn(s schema.Time, err error, at time.Time) schema.Time {
 	passed := at.Sub(c.at) // monotonic
 	if err != nil {
 		if !c.proven || passed > maxCarry {
@@ -70,7 +57,7 @@ type ServerClock struct {
 	ask func(context.Context) (schema.Time, Reply, error)
 
 	mu      sync.Mutex // guards what follows
-	rules   serverClock
+	rules   carriedClock
 	value   schema.Time // what the last question gave, 0 if nothing
 	began   time.Time   // when that was asked
 	asked   time.Time   // when the last question went, even if given up
@@ -87,7 +74,7 @@ type sample struct {
 }
 
 func newServerClock(c *Client) *ServerClock {
-	return &ServerClock{ask: c.serverTime, rules: serverClock{steady: clockSteady}}
+	return &ServerClock{ask: c.serverTime, rules: carriedClock{steady: clockSteady}}
 }
 
 // Now gives a moment at or before the server's present; 0 if none is known. The

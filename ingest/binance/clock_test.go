@@ -29,7 +29,7 @@ func TestServerClockIsNeverAheadOfTheServer(t *testing.T) {
 		"a replay that waits":       {{0, 0, 0}, {time.Second, 0, 0}, {2 * time.Second, -1, -1}},
 		"a clock set back":          {{0, time.Hour, time.Hour}, {time.Second, 0, 0}, {2 * time.Second, -1, -1}, {3 * time.Second, 2 * time.Second, 2 * time.Second}},
 	} {
-		c := serverClock{steady: 250 * time.Millisecond}
+		c := carriedClock{steady: 250 * time.Millisecond}
 		for i, s := range steps {
 			answer, err := s0+schema.Time(s.says.Microseconds()), error(nil)
 			if s.says < 0 {

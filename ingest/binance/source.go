@@ -93,8 +93,15 @@ func (s *Source) SetSymbols(symbols []string) error {
 // started is a connection that runs in a goroutine of its own.
 type started struct {
 	*conn
-	done chan error
+	done chan error // why it ended
+	gone chan struct{}
 	end  context.CancelFunc
+}
+
+// stop ends it and waits; why it ended is of no more interest.
+func (r *started) stop() {
+	r.end()
+	<-r.gone
 }
 
 // start makes a connection once the server's budget of them allows.
@@ -103,8 +110,9 @@ func (s *Source) start(ctx context.Context) *started {
 	s.mu.Lock()
 	c := s.newConn(s.symbols, s.urls[s.dials%len(s.urls)])
 	s.mu.Unlock()
-	r := &started{conn: c, done: make(chan error, 1), end: cancel}
+	r := &started{conn: c, done: make(chan error, 1), gone: make(chan struct{}), end: cancel}
 	go func() {
+		defer close(r.gone)
 		err := s.cfg.Dials.wait(ctx)
 		if err == nil {
 			err = c.run(ctx)
@@ -136,8 +144,7 @@ func (s *Source) Run(ctx context.Context) error {
 	defer func() {
 		for _, c := range []*started{cur, next} {
 			if c != nil {
-				c.end()
-				<-c.done
+				c.stop()
 			}
 		}
 	}()
@@ -202,8 +209,7 @@ func (s *Source) Run(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			cur.end()
-			<-cur.done
+			cur.stop()
 			cur, next = next, nil
 			if h := s.cfg.Hooks.Renewed; h != nil {
 				h(cur.session, reason)
@@ -308,8 +314,7 @@ func (s *Source) overlap(ctx context.Context, cur, next *started) (err error, en
 			cur.end()
 			return err, true
 		case <-late.C:
-			cur.end()
-			<-cur.done
+			cur.stop()
 			return fmt.Errorf("the old connection did not come as far as the new one within %v", s.cfg.OverlapMax), true
 		case <-ctx.Done():
 			return nil, false
