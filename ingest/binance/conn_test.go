@@ -156,15 +156,15 @@ func TestProgressComesOnlyBehindWhatItPromises(t *testing.T) {
 		}
 		// Sent before the first pong: the reader must hand them over first, and
 		// promise nothing for them before it knows that all streams stand.
-		send(ws, tradeOf("AB", 5, 1700000001000, 1700000000990), tradeOf("CD", 6, 1700000000900, 1700000000890), `{"e":"serverShutdown","E":1700000009000}`)
+		send(ws, tradeOf("AB", 5, 1700000001000, 1700000000990), tradeOf("CD", 6, 1700000000900, 1700000000890))
 		listen(ws) // answers pings until the client leaves
 	})
 	out := newNotes()
 	sessions := make(chan Session, 10)
 	ended, stop := run(t, Config{WS: url, REST: serverTime(t, 1700000000000), Symbols: []string{"AB", "CD"}, PingEvery: 250 * time.Millisecond,
-		Hooks: Hooks{Connected: func(s Session) { sessions <- s }, Live: func(s Session) { sessions <- s }, Shutdown: func() { out.note("shutdown") }}}, out)
-	got := out.until(t, 7)
-	want := []string{"trade AB 5", "trade CD 6", "shutdown",
+		Hooks: Hooks{Connected: func(s Session) { sessions <- s }, Live: func(s Session) { sessions <- s }}}, out)
+	got := out.until(t, 6)
+	want := []string{"trade AB 5", "trade CD 6",
 		"progress 1700000000750", // the newest E less the margin, at the first pong
 		"progress 1700000001750", // 1700000002000 was told before the second ping
 		"progress 1700000002750", "progress 1700000003750"}
@@ -175,6 +175,37 @@ func TestProgressComesOnlyBehindWhatItPromises(t *testing.T) {
 	}
 	if a, b := <-sessions, <-sessions; a.Dialed.Millis() != 1700000000000 || a.Live != 0 || b.Dialed != a.Dialed || b.Live.Millis() != 1700000001000 {
 		t.Errorf("%+v %+v", a, b)
+	}
+	stop()
+	if err := wait(t, ended); err != nil {
+		t.Error(err)
+	}
+}
+
+// The server's farewell is answered by another connection, which takes over
+// once the old one has brought what came before it stood.
+func TestAFarewellIsHeeded(t *testing.T) {
+	url := script(t, func(n int, ws *websocket.Conn, _ *http.Request) {
+		if n == 1 {
+			send(ws, tradeOf("AB", 5, 1700000001000, 1700000000990), `{"e":"serverShutdown","E":1700000009000}`)
+		} else {
+			send(ws, tradeOf("AB", 6, 1700000001000, 1700000000990))
+		}
+		listen(ws)
+	})
+	out := newNotes()
+	ended, stop := run(t, Config{WS: url, REST: serverTime(t, 1700000000000), Symbols: []string{"AB"}, PingEvery: 250 * time.Millisecond, Hooks: Hooks{
+		Shutdown:     func() { out.note("shutdown") },
+		Renewed:      func(s Session, why string) { out.note("renewed %v %s", s.Symbols, why) },
+		Disconnected: func(err error, _ time.Duration) { out.note("lost %v", err) },
+	}}, out)
+	for k := 1; ; k++ {
+		lines := out.until(t, k)
+		if last := lines[k-1]; strings.HasPrefix(last, "lost") {
+			t.Fatalf("got %q", lines)
+		} else if last == "renewed [AB] the server closes" {
+			break
+		}
 	}
 	stop()
 	if err := wait(t, ended); err != nil {
