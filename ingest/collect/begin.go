@@ -39,8 +39,9 @@ const (
 	// longAway is how old the log's end must be for a symbol's newest id to be
 	// asked for: near a day, which the day's figures reach back.
 	longAway = 20 * schema.Hour
-	// anchorRows are asked for in case the last ones stand for no trade.
-	anchorRows = 10
+	// anchorRows are asked for in case the last ones stand for no trade, or lie
+	// in the boundary's own millisecond. A page weighs the same however long.
+	anchorRows = 100
 )
 
 // prepare finds where the ids of new symbols go on: at the end of the log or,
@@ -205,7 +206,9 @@ func (l *Live) askAnchor(ctx context.Context, name string, since schema.Time) (*
 var errNoAnchor = errors.New("the exchange tells of no trade before it and does not begin with id 0 either")
 
 func (l *Live) findAnchor(ctx context.Context, name string, since schema.Time) (*schema.Anchor, error) {
-	before, err := l.Source.REST.AggTradesUntil(ctx, name, since-1, anchorRows)
+	// The exchange is asked by the millisecond: one before the boundary would
+	// leave out the last trades within it.
+	before, err := l.Source.REST.AggTradesUntil(ctx, name, since, anchorRows)
 	if err != nil {
 		return nil, err
 	}

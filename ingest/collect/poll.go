@@ -24,6 +24,8 @@ const (
 	// pollShare is the part of the weight budget that asking for last ids may
 	// take, one in so many; the rest is for the trades.
 	pollShare = 2
+	// aggWeight is what a page of trades weighs.
+	aggWeight = 4
 	// pollChunk is how many symbols' last ids are asked for by one call: up to
 	// so many weigh least.
 	pollChunk = 20
@@ -50,6 +52,8 @@ type poller struct {
 	*Live
 	good  time.Time // when the last ids were told last
 	quiet bool      // that REST is away has been said
+	// fetched is how many symbols the last round fetched trades of.
+	fetched int64
 }
 
 // asked is a symbol of a round.
@@ -75,7 +79,7 @@ func (l *Live) poll(ctx context.Context) error {
 				return failed
 			}
 		}
-		wait := max(pollEvery, pollShare*time.Minute*time.Duration(cost)/time.Duration(max(l.Source.REST.Budget().Stats().Cap, 1))) - time.Since(began)
+		wait := pollPause(cost, p.fetched*aggWeight, l.Source.REST.Budget().Stats().Cap, p.history()) - time.Since(began)
 		if err != nil {
 			again, _ := binance.Retryable(err)
 			l.trouble.failed(time.Now(), again)
@@ -85,6 +89,38 @@ func (l *Live) poll(ctx context.Context) error {
 		l.pause(ctx, max(wait, 0))
 	}
 	return nil
+}
+
+// pollPause gives the time from one round's beginning to the next one's, after
+// what its questions and its trades weighed. Smaller rounds come evenly so,
+// instead of all at once and then none for the rest of a minute; and history,
+// whose calls go behind those of rounds, comes at all.
+func pollPause(questions, trades, most int64, history bool) time.Duration {
+	share := time.Duration(9) // tenths of the budget
+	if history {
+		share = 6
+	}
+	minute := func(weight int64) time.Duration {
+		return time.Minute * time.Duration(weight) / time.Duration(max(most, 1))
+	}
+	return max(pollEvery, pollShare*minute(questions), minute(questions+trades)*10/share)
+}
+
+// history reports whether a long history is still being fetched.
+func (p *poller) history() bool {
+	for _, g := range p.all() {
+		g.mu.Lock()
+		for _, y := range g.series {
+			for i := range y.holes {
+				if h := &y.holes[i]; !h.waived && !h.foreign && h.whole.last-h.whole.first >= longHistory {
+					g.mu.Unlock()
+					return true
+				}
+			}
+		}
+		g.mu.Unlock()
+	}
+	return false
 }
 
 var errNoTime = errors.New("the exchange does not tell its time")
@@ -135,6 +171,7 @@ func (p *poller) round(ctx context.Context) (cost int64, err error) {
 			open = append(open, a)
 		}
 	}
+	p.fetched = int64(len(open))
 	if !p.await(ctx, open) {
 		return cost, nil
 	}

@@ -120,6 +120,26 @@ func TestPolledSymbolsComeAndGo(t *testing.T) {
 	b.kept(b.log(), false)
 }
 
+// Rounds are paced by what they weigh, and leave room for history.
+func TestPollPause(t *testing.T) {
+	for _, c := range []struct {
+		questions, trades, most int64
+		history                 bool
+		want                    time.Duration
+	}{
+		{3, 4, 3000, false, time.Second},
+		{3, 80, 3000, false, 1844 * time.Millisecond},
+		{3, 80, 3000, true, 2766 * time.Millisecond},
+		{80, 0, 3000, false, 3200 * time.Millisecond},
+		{51, 2000, 3000, true, 68366 * time.Millisecond},
+		{51, 2000, 6000, false, 22788 * time.Millisecond},
+	} {
+		if got := pollPause(c.questions, c.trades, c.most, c.history); got.Truncate(time.Millisecond) != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
+
 // grow takes in what lies behind the last id told, and nothing else.
 func TestGrow(t *testing.T) {
 	agg := func(first, last int64) schema.Trade { return schema.Trade{ID: first, Last: last} }
