@@ -13,10 +13,12 @@ import (
 	"millrace/schema"
 )
 
-// agreeJSON fails unless a Decoder and the plain way read the same in a frame.
+// agreeJSON fails unless a Decoder, on both its ways, and the plain way read the
+// same in a frame.
 // good is false where both refuse it.
 func agreeJSON(t testing.TB, d *Decoder, frame []byte) (ev Event, good bool) {
 	t.Helper()
+	agreeFast(t, frame)
 	err := d.Decode(frame, &ev)
 	want, slow := slowJSON(frame)
 	if !sameClass(err, slow) {

@@ -87,9 +87,17 @@ type Decoder struct {
 // is a trade that cannot be used, else they wrap ErrFrame. After an error ev
 // holds nothing of use.
 func (d *Decoder) Decode(frame []byte, ev *Event) error {
-	d.s = scanner{b: frame}
 	d.scratch = d.scratch[:0]
+	if *ev = (Event{}); fast(frame, ev) {
+		return nil
+	}
 	*ev = Event{}
+	return d.general(frame, ev)
+}
+
+// general reads a frame of any layout into an empty event.
+func (d *Decoder) general(frame []byte, ev *Event) error {
+	d.s = scanner{b: frame}
 	s := &d.s
 	s.space()
 	if s.i < len(frame) && frame[s.i] == '[' { // the !…@arr streams, raw
