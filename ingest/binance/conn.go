@@ -336,6 +336,9 @@ func (c *conn) keep(ctx context.Context, frames [][]byte) error {
 		if err != nil {
 			return alive(ctx, fmt.Errorf("ping: %w", err))
 		}
+		// Counted from here: a ping that took long must not have the next one
+		// follow at once, since the server counts them.
+		tick.Reset(c.cfg.PingEvery)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -249,6 +249,14 @@ func TestCutAndReconnect(t *testing.T) {
 	back := make(chan struct{})
 	var mu sync.Mutex
 	connected, lost := 0, error(nil)
+	gone := func(err error, pause time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		lost = err
+		if pause <= 0 || pause > time.Second {
+			t.Errorf("pause %v", pause)
+		}
+	}
 	collect(t, d, binance.Config{Symbols: []string{"BTCUSDT"}, MinPause: time.Millisecond, Hooks: binance.Hooks{
 		Connected: func(binance.Session) {
 			mu.Lock()
@@ -257,14 +265,7 @@ func TestCutAndReconnect(t *testing.T) {
 				close(back)
 			}
 		},
-		Disconnected: func(err error, pause time.Duration) {
-			mu.Lock()
-			defer mu.Unlock()
-			lost = err
-			if pause <= 0 || pause > time.Second {
-				t.Errorf("pause %v", pause)
-			}
-		},
+		Disconnected: gone, Failed: gone, // as it stood already, or not yet
 	}}, out)
 	await(t, "some trades", out.enough)
 	d.Cut()
