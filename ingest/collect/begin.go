@@ -52,6 +52,7 @@ func (l *Live) prepare(names []string, tail map[string]ingest.Last, m *market) (
 	for _, name := range names {
 		y := newSeries(name)
 		y.status = m.status(name)
+		y.awaits = !l.blind() // a recording's symbols are all in its one connection
 		all[name] = y
 	}
 	for _, name := range names {
@@ -118,7 +119,7 @@ func (l *Live) begin(ctx context.Context, g *group, y *series, since schema.Time
 	known := int64(-1)
 	if err != nil {
 		l.Log.Warn("the trade before the symbol's history is not known: its first windows will not be final", "symbol", y.name, "why", err)
-	} else if l.History.days() {
+	} else if a != nil && l.History.days() {
 		known = l.newest(ctx, y.name)
 	}
 	g.mu.Lock()
@@ -175,7 +176,7 @@ func (l *Live) newest(ctx context.Context, name string) int64 {
 }
 
 // anchor looks for the last trade before a moment: by REST or, where that can't
-// tell, in the dumps. A symbol without one begins at id 0.
+// tell, in the dumps. It is nil for a symbol that has never been traded.
 func (l *Live) anchor(ctx context.Context, name string, since schema.Time) (*schema.Anchor, error) {
 	a, err := l.askAnchor(ctx, name, since)
 	if err == nil || l.Dumps == nil || !l.History.days() || ctx.Err() != nil {
@@ -237,7 +238,7 @@ func (l *Live) findAnchor(ctx context.Context, name string, since schema.Time) (
 	case err != nil:
 		return nil, err
 	case len(newest.Trades) == 0:
-		return &schema.Anchor{Symbol: name, ID: -1, Time: since - 1}, nil
+		return nil, nil // never traded: id 0 will be its own proof
 	case newest.Trades[0].Time < since:
 		t := &newest.Trades[0]
 		return &schema.Anchor{Symbol: name, ID: t.ID, Time: t.Time, Price: t.Price, HasPrice: true}, nil
