@@ -172,13 +172,15 @@ type story struct {
 	trades  map[int64]schema.Trade // by first id
 	max     int64
 	newest  schema.Time
+	applied map[int64]bool
+	partly  []schema.Trade // of which some ids were there already: not to be counted
 }
 
 func tell(log [][]record) map[string]*story {
 	all := map[string]*story{}
 	of := func(name string) *story {
 		if all[name] == nil {
-			all[name] = &story{trades: map[int64]schema.Trade{}, max: -1}
+			all[name] = &story{trades: map[int64]schema.Trade{}, applied: map[int64]bool{}, max: -1}
 		}
 		return all[name]
 	}
@@ -191,6 +193,16 @@ func tell(log [][]record) map[string]*story {
 			case schema.KindTrades:
 				s := of(string(x.Batch.Symbol))
 				for _, t := range x.Batch.Trades {
+					had := int64(0)
+					for id := t.ID; id <= t.Last; id++ {
+						if s.applied[id] {
+							had++
+						}
+						s.applied[id] = true
+					}
+					if had > 0 && had < t.Count() {
+						s.partly = append(s.partly, t)
+					}
 					s.trades[t.ID] = t
 					s.max = max(s.max, t.Last)
 					s.newest = max(s.newest, t.Time)
@@ -215,6 +227,9 @@ func (b *bench) wholeSince(log [][]record, history schema.Period) {
 		if len(s.anchors) != 1 {
 			b.Errorf("%s: %d anchors", name, len(s.anchors))
 			continue
+		}
+		if len(s.partly) > 0 {
+			b.Errorf("%s: %d aggregates of which a part was there already, the first %+v", name, len(s.partly), s.partly[0])
 		}
 		a := s.anchors[0]
 		truth := b.double.Truth(name, a.Time-schema.Second, s.newest+1)

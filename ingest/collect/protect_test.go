@@ -101,11 +101,26 @@ func TestAConnectionIsRenewedInTime(t *testing.T) {
 func TestASilentStream(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, faulty(300, 8, double.Fault{Kind: "stall", At: 4 * time.Second, Symbols: []string{"ETHUSDT"}}))
-	c := b.collectThrough(map[string]int64{"stall": 1}, func(l *Live) { l.Log = quiet(b) })
-	b2 := c.Status().Connections[0]
-	if b2.Losses != 0 {
-		t.Errorf("%d losses: %s", b2.Losses, b2.Why)
+	c := b.collect(func(l *Live) { l.Log = quiet(b) })
+	b.settled(c)
+	next := func() int64 {
+		for _, x := range c.Status().Symbols {
+			if x.Symbol == "ETHUSDT" {
+				return x.Next
+			}
+		}
+		return 0
 	}
+	b.until("it fell silent", func() bool { return b.double.Counters().Faults["stall"] > 0 })
+	silent := next()
+	b.until("another connection brings it", func() bool { return c.Status().Connections[0].Renews > 0 && next() > silent+200 })
+	b.settled(c)
+	if x := c.Status().Connections[0]; x.Losses != 0 {
+		t.Errorf("%d losses: %s", x.Losses, x.Why)
+	}
+	c.stop()
+	b.whole(b.log())
+	b.within()
 }
 
 // TestAHalfDeadConnection: it stays open and brings nothing, no pong either.
