@@ -130,13 +130,23 @@ func (c *conn) dial(ctx context.Context, url string) error {
 		err = fmt.Errorf("connect to %s: %w", c.url, err)
 		// What the server says of the request itself will not change.
 		if resp != nil && (resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusUpgradeRequired || resp.StatusCode == http.StatusUnauthorized) {
-			return fatal{err}
+			return c.final(err)
 		}
 		return err
 	}
 	ws.SetReadLimit(c.cfg.ReadLimit)
 	c.ws = ws
 	return nil
+}
+
+// final marks what the server says of the request itself, unless the same kind
+// of request has stood before: then it is a gateway's word of the moment, and a
+// collector that runs must not end by it.
+func (c *conn) final(err error) error {
+	if c.source.hasStood() {
+		return err
+	}
+	return fatal{err}
 }
 
 // read hands over frame by frame.
@@ -205,7 +215,7 @@ func (c *conn) frame(received schema.Time) error {
 	case Refusal:
 		err := fmt.Errorf("subscribe: server answers code %d, %.200q", ev.Code, ev.Message)
 		if ev.Code == 2 || ev.Code == 4 { // a bad request, too many streams
-			return fatal{err}
+			return c.final(err)
 		}
 		return err
 	}

@@ -213,6 +213,55 @@ func TestAFarewellIsHeeded(t *testing.T) {
 	}
 }
 
+// A gateway that answers 404 or 401 for a moment does not end a source whose
+// connection has stood, where the first connection would.
+func TestARefusalAtAReconnectPasses(t *testing.T) {
+	var mu sync.Mutex
+	n := 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		n++
+		k := n
+		mu.Unlock()
+		if k == 2 || k == 3 {
+			w.WriteHeader(map[int]int{2: http.StatusNotFound, 3: http.StatusUnauthorized}[k])
+			return
+		}
+		ws, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = ws.CloseNow() }()
+		send(ws, tradeOf("AB", int64(k), 1700000001000, 1700000000990))
+		if k == 1 {
+			ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+			defer cancel()
+			_, _, _ = ws.Read(ctx) // answers the ping by which it stands
+			return
+		}
+		listen(ws)
+	}))
+	t.Cleanup(s.Close)
+	out := newNotes()
+	failed := make(chan error, 10)
+	ended, stop := run(t, Config{WS: "ws" + strings.TrimPrefix(s.URL, "http"), Symbols: []string{"AB"}, PingEvery: 250 * time.Millisecond, MinPause: time.Millisecond,
+		Hooks: Hooks{Failed: func(err error, _ time.Duration) { failed <- err }}}, out)
+	for k := 1; ; k++ {
+		if out.until(t, k)[k-1] == "trade AB 4" {
+			break
+		}
+	}
+	for _, says := range []string{"404", "401"} {
+		if err := <-failed; !strings.Contains(err.Error(), says) {
+			t.Errorf("%v, wanted %s", err, says)
+		}
+	}
+	stop()
+	if err := wait(t, ended); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWhatCannotBeUsedIsHandedOverAsSuch(t *testing.T) {
 	url := script(t, func(_ int, ws *websocket.Conn, _ *http.Request) {
 		send(ws, tradeOf("AB", 1, 1700000000000, 1700000000000), `{"e":"tra`, `not json`,

@@ -39,6 +39,7 @@ type Source struct {
 	next    *conn // is to take over
 	handed  chan struct{}
 	dials   int
+	proven  bool // a connection has stood
 }
 
 // NewSource checks the settings. It connects to nothing.
@@ -326,11 +327,18 @@ func (s *Source) overlap(ctx context.Context, cur, next *started) (err error, en
 // time of that moment or, where that is not known, behind the newest event.
 func (s *Source) stood(c *conn) {
 	s.mu.Lock()
+	s.proven = true
 	if c.from = c.session.Live; c.from == 0 && c.newest > 0 {
 		c.from = c.newest + schema.Time(s.cfg.Margin.Microseconds())
 	}
 	s.mu.Unlock()
 	close(c.stands)
+}
+
+func (s *Source) hasStood() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.proven
 }
 
 // progressed carries a connection's promise on, if it is the one whose promises
