@@ -207,7 +207,7 @@ func (d *dev) open(ctx context.Context) (err error) {
 	if d.proc, err = openProcessor(ctx, d.s, d.log, d.view.take); err != nil {
 		return err
 	}
-	if d.in, err = openIngestor(ctx, d.s, d.log); err != nil {
+	if d.in, _, err = openIngestor(ctx, d.s, d.log); err != nil {
 		return err
 	}
 	d.watch = &ingestWatch{in: d.in}

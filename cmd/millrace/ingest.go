@@ -11,6 +11,7 @@ import (
 	"millrace/ingest"
 	"millrace/ingest/binance"
 	"millrace/ingest/collect"
+	"millrace/internal/kafka"
 	"millrace/internal/latency"
 )
 
@@ -45,7 +46,7 @@ func runIngest(ctx context.Context, s *settings, log *slog.Logger) error {
 		return err
 	}
 	defer done()
-	in, err := openIngestor(ctx, s, log)
+	in, _, err := openIngestor(ctx, s, log)
 	if err != nil {
 		return err
 	}
@@ -102,19 +103,20 @@ func withIngestor(ctx context.Context, in *ingest.Ingestor, work func(context.Co
 }
 
 // openIngestor makes sure of the topics and opens the room.
-func openIngestor(ctx context.Context, s *settings, log *slog.Logger) (*ingest.Ingestor, error) {
+func openIngestor(ctx context.Context, s *settings, log *slog.Logger) (*ingest.Ingestor, kafka.Lineage, error) {
 	k, err := s.Kafka.config("ingest", log)
 	if err != nil {
-		return nil, err
+		return nil, kafka.Lineage{}, err
 	}
 	l, err := openLog(ctx, k, s)
 	if err != nil {
-		return nil, err
+		return nil, l, err
 	}
-	return ingest.Open(ctx, ingest.Config{
+	in, err := ingest.Open(ctx, ingest.Config{
 		Kafka: k, Ticks: s.Log.Ticks, Partitions: l.Partitions, Compression: s.Log.Compression,
 		Linger: s.Produce.Linger, BatchMax: s.Produce.BatchMax,
 	})
+	return in, l, err
 }
 
 // live gives the collector of the settings' symbols, without its Ingestor, and

@@ -15,6 +15,7 @@ import (
 	"millrace/ingest"
 	"millrace/ingest/collect"
 	"millrace/ingest/file"
+	"millrace/internal/kafka"
 )
 
 func (a *app) replayCommand() command {
@@ -72,18 +73,11 @@ func runReplay(ctx context.Context, s *settings, paths []string, sc *screen, log
 		}
 		defer lock.unlock() //nolint:errcheck // the kernel drops the lock with the process
 	}
-	if d.Ingestor, err = openIngestor(ctx, s, log); err != nil {
+	var lineage kafka.Lineage
+	if d.Ingestor, lineage, err = openIngestor(ctx, s, log); err != nil {
 		return err
 	}
 	defer d.Ingestor.Close()
-	k, err := s.Kafka.config("replay", log)
-	if err != nil {
-		return err
-	}
-	lineage, err := openLog(ctx, k, s)
-	if err != nil {
-		return err
-	}
 	d.Topic = lineage.Ticks
 	if d.Journal, err = collect.OpenJournal(filepath.Join(s.Run.Data, "replay.journal"), log); err != nil {
 		return usagef("%w: choose another folder with --data", err)
