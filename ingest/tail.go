@@ -86,11 +86,8 @@ func (i *Ingestor) scan(ctx context.Context, from, until map[int32]int64, wanted
 	var tick schema.Tick
 	for len(parts) > 0 {
 		fetches := client.PollFetches(ctx)
-		if err := fetches.Err0(); err != nil {
+		if err := fetches.Err(); err != nil {
 			return err
-		}
-		for _, e := range fetches.Errors() {
-			return e.Err
 		}
 		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
 			for _, r := range f.Records {

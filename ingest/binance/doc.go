@@ -4,8 +4,10 @@
 //	Decoder     text frame ──▶ Event (a trade, an aggregate, an answer, a farewell)
 //	SBEDecoder  binary frame ──▶ SBEEvent (the trades of one order)
 //	conn        one websocket connection: frames ──▶ Out, with a promise of time
-//	Source      one conn after another, with a growing pause between failures
-//	Client      the few REST calls that a collector needs
+//	Source      one conn after another, the next one made before the last goes
+//	Selection   which symbols: names, patterns, the first by volume
+//	Client      the few REST calls that a collector needs, each within the Budget
+//	ServerClock the server's time, asked once for all who want it
 //
 // Binance uses keys that differ only in case (m and M, t and T, e and E), which
 // encoding/json does not tell apart. The Decoder does, and allocates nothing

@@ -199,7 +199,7 @@ func (s *Source) Run(ctx context.Context) error {
 				continue
 			}
 			// It stands; the old one still has to bring what came before that.
-			if err, ended := s.overlap(ctx, cur, next); ended {
+			if err, ended := s.overlap(ctx, cur); ended {
 				if fatally(err) {
 					return unwrapFatal(err)
 				}
@@ -299,7 +299,7 @@ func (s *Source) lost(err error, wait time.Duration) {
 
 // overlap waits until the old connection has brought everything from before the
 // new one stood. ended is true if it ended before that.
-func (s *Source) overlap(ctx context.Context, cur, next *started) (err error, ended bool) {
+func (s *Source) overlap(ctx context.Context, cur *started) (err error, ended bool) {
 	late := time.NewTimer(s.cfg.OverlapMax)
 	defer late.Stop()
 	for {
