@@ -86,7 +86,8 @@ func (l *Live) tail(ctx context.Context, names []string) (map[string]ingest.Last
 // enter lets those of a group's symbols begin that the log does not know, each
 // as soon as its anchor is found: nothing of a symbol may be in the log before
 // it. It also asks for the newest id of symbols that have been away for long.
-func (l *Live) enter(ctx context.Context, g *group, since, now schema.Time) error {
+func (l *Live) enter(ctx context.Context, g *group, now schema.Time) error {
+	since := l.History.Since(now)
 	work, inner := errgroup.WithContext(ctx)
 	work.SetLimit(fillers)
 	for _, name := range g.names() {
@@ -156,21 +157,35 @@ func (l *Live) begin(ctx context.Context, g *group, y *series, since schema.Time
 // newest asks for the symbol's newest id: the day's figures tell it only if it
 // traded within a day. −1 is not known; the next trade tells then.
 func (l *Live) newest(ctx context.Context, name string) int64 {
+	last := int64(-1)
+	err := l.patiently(ctx, func(ctx context.Context) error {
+		page, err := l.Source.REST.AggTradesUntil(ctx, name, l.clock(), anchorRows)
+		if err != nil {
+			return err
+		}
+		for i := range page.Trades {
+			last = max(last, page.Trades[i].Last)
+		}
+		return nil
+	})
+	if err != nil {
+		l.Log.Warn("the newest id is not known before the next trade", "symbol", name, "why", err)
+	}
+	return last
+}
+
+// patiently asks again and again, for anchorWait at most, while that may help.
+func (l *Live) patiently(ctx context.Context, ask func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(binance.WithPriority(ctx, binance.PriorityFill), anchorWait)
 	defer cancel()
 	for {
-		page, err := l.Source.REST.AggTradesUntil(ctx, name, l.clock(), anchorRows)
+		err := ask(ctx)
 		if err == nil {
-			last := int64(-1)
-			for i := range page.Trades {
-				last = max(last, page.Trades[i].Last)
-			}
-			return last
+			return nil
 		}
 		wait, again := binance.Retryable(err)
 		if !again || !l.pause(ctx, max(wait, 200*time.Millisecond)) {
-			l.Log.Warn("the newest id is not known before the next trade", "symbol", name, "why", err)
-			return -1
+			return err
 		}
 	}
 }
@@ -178,7 +193,11 @@ func (l *Live) newest(ctx context.Context, name string) int64 {
 // anchor looks for the last trade before a moment: by REST or, where that can't
 // tell, in the dumps. It is nil for a symbol that has never been traded.
 func (l *Live) anchor(ctx context.Context, name string, since schema.Time) (*schema.Anchor, error) {
-	a, err := l.askAnchor(ctx, name, since)
+	var a *schema.Anchor
+	err := l.patiently(ctx, func(ctx context.Context) (err error) {
+		a, err = l.findAnchor(ctx, name, since)
+		return err
+	})
 	if err == nil || l.Dumps == nil || !l.History.days() || ctx.Err() != nil {
 		return a, err
 	}
@@ -187,21 +206,6 @@ func (l *Live) anchor(ctx context.Context, name string, since schema.Time) (*sch
 		return nil, errors.Join(err, dumped)
 	}
 	return a, nil
-}
-
-func (l *Live) askAnchor(ctx context.Context, name string, since schema.Time) (*schema.Anchor, error) {
-	ctx, cancel := context.WithTimeout(binance.WithPriority(ctx, binance.PriorityFill), anchorWait)
-	defer cancel()
-	for {
-		a, err := l.findAnchor(ctx, name, since)
-		if err == nil {
-			return a, nil
-		}
-		wait, again := binance.Retryable(err)
-		if !again || !l.pause(ctx, max(wait, 200*time.Millisecond)) {
-			return nil, err
-		}
-	}
 }
 
 var errNoAnchor = errors.New("the exchange tells of no trade before it and does not begin with id 0 either")

@@ -19,6 +19,8 @@ const (
 	stallGrace = 2 * time.Second
 	// renewEvery bounds how often silence asks for another connection.
 	renewEvery = 15 * time.Second
+	// checkWait bounds the questions for last ids.
+	checkWait = 30 * time.Second
 	// auditEvery is how often the last ids of all symbols are compared.
 	auditEvery = time.Minute
 )
@@ -55,7 +57,9 @@ func (l *Live) check(ctx context.Context) error {
 		if len(wanted) == 0 {
 			continue
 		}
-		tickers, err := l.lastIDs(ctx, sortedKeys(wanted))
+		bound, cancel := context.WithTimeout(binance.WithPriority(ctx, binance.PriorityFill), checkWait)
+		lasts, _, err := l.lastIDs(bound, sortedKeys(wanted))
+		cancel()
 		if err != nil {
 			if ctx.Err() == nil {
 				l.Log.Debug("ask for the last ids", "err", err)
@@ -63,38 +67,14 @@ func (l *Live) check(ctx context.Context) error {
 			l.pause(ctx, time.Second)
 			continue
 		}
-		for i := range tickers {
-			if g := wanted[tickers[i].Symbol]; g != nil {
-				if s, ok := g.told(tickers[i].Symbol, tickers[i].LastID, now); ok {
+		for name, g := range wanted {
+			if last, ok := lasts[name]; ok {
+				if s, ok := g.told(name, last, now); ok {
 					suspects = append(suspects, s)
 				}
 			}
 		}
 	}
-}
-
-// Of the day's figures, 20 symbols by name weigh 2, more 40, all 80: so they are
-// asked for by twenties up to where all are cheaper.
-const (
-	tickersByName = 20
-	tickersByAll  = 400
-)
-
-// lastIDs asks for the last ids of symbols.
-func (l *Live) lastIDs(ctx context.Context, names []string) (all []binance.Ticker24h, err error) {
-	ctx, cancel := context.WithTimeout(binance.WithPriority(ctx, binance.PriorityFill), 30*time.Second)
-	defer cancel()
-	if len(names) > tickersByAll {
-		return l.Source.REST.Tickers24h(ctx, names...)
-	}
-	for part := range slices.Chunk(names, tickersByName) {
-		t, err := l.Source.REST.Tickers24h(ctx, part...)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, t...)
-	}
-	return all, nil
 }
 
 // doubtful gives the symbols whose last id must be asked for.
@@ -135,9 +115,7 @@ func (g *group) told(name string, last int64, asked time.Time) (suspect, bool) {
 		g.missed(y, last)
 	}
 	y.unproven = false
-	if err := g.settle(y); err != nil {
-		g.err = err
-	}
+	g.keep(g.settle(y))
 	return suspect{}, false
 }
 
@@ -145,9 +123,7 @@ func (g *group) told(name string, last int64, asked time.Time) (suspect, bool) {
 func (g *group) missed(y *series, last int64) {
 	y.open(y.next, last, time.Now(), 0)
 	y.next = last + 1
-	if err := g.hold(y); err != nil {
-		g.err = err
-	}
+	g.keep(g.hold(y))
 	g.live.mend(g, y)
 }
 

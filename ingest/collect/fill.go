@@ -43,9 +43,7 @@ func (l *Live) mender(ctx context.Context, g *group, y *series) {
 		}
 		if b := y.holes.at(h.first); !b.waived && now.Sub(b.whole.found) > holdMax {
 			b.waived = true
-			if err := g.settle(y); err != nil {
-				g.err = err
-			}
+			g.keep(g.settle(y))
 		}
 		g.mu.Unlock()
 		if wait = max(wait, l.trouble.wait(now), y.calls.Sub(now)); wait > 0 {
@@ -120,11 +118,8 @@ func (l *Live) fill(ctx context.Context, g *group, y *series, h hole) {
 		return
 	}
 	if !again && ctx.Err() == nil {
-		x.lose(err.Error(), time.Now())
-		if err := g.settle(y); err != nil {
-			g.err = err
-		}
-		l.Log.Warn("a gap can't be filled now", "symbol", y.name, "first", h.first, "last", h.last, "why", err)
+		g.giveUp(y, x, err.Error())
+		g.keep(g.settle(y))
 		return
 	}
 	l.Log.Debug("fill a gap: trying again", "symbol", y.name, "first", h.first, "last", h.last, "err", err)
@@ -172,25 +167,16 @@ func (l *Live) fillAggregates(ctx context.Context, g *group, y *series, h hole) 
 		}
 		return nil
 	}
-	var rest holes
-	for _, x := range y.holes {
-		switch {
-		case x.whole != h.whole || x.first > reached:
-			if x.whole == h.whole && x.first <= h.last {
-				x.cursor, x.tries = page.LastRow+1, 0
-			}
-			rest = append(rest, x)
-		case x.last <= reached:
+	y.holes.cut(reached + 1)
+	for i := range y.holes {
+		switch x := &y.holes[i]; {
+		case x.whole != h.whole:
+		case x.last <= reached: // what did not fit
 			x.singles, x.due = true, time.Now()
-			rest = append(rest, x)
-		default: // it begins before what was reached and ends beyond
-			left, right := x, x
-			left.last, left.singles, left.due = reached, true, time.Now()
-			right.first, right.cursor, right.tries = reached+1, page.LastRow+1, 0
-			rest = append(rest, left, right)
+		case x.first <= h.last || x.first == reached+1:
+			x.cursor, x.tries = page.LastRow+1, 0
 		}
 	}
-	y.holes = rest
 	return nil
 }
 
@@ -253,9 +239,7 @@ func (g *group) change(y *series, first int64, do func(*hole)) {
 	defer g.mu.Unlock()
 	if x := y.holes.at(first); x != nil {
 		do(x)
-		if err := g.settle(y); err != nil {
-			g.err = err
-		}
+		g.keep(g.settle(y))
 	}
 }
 
@@ -274,27 +258,8 @@ func (g *group) giveUp(y *series, x *hole, why string) {
 func (g *group) split(y *series, first, last int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var all holes
-	for _, x := range y.holes {
-		if x.last < first || last < x.first {
-			all = append(all, x)
-			continue
-		}
-		if x.first < first {
-			left := x
-			left.last = first - 1
-			all = append(all, left)
-		}
-		mid := x
-		mid.first, mid.last = max(x.first, first), min(x.last, last)
-		all = append(all, mid)
-		if x.last > last {
-			right := x
-			right.first = last + 1
-			all = append(all, right)
-		}
-	}
-	y.holes = all
+	y.holes.cut(first)
+	y.holes.cut(last + 1)
 }
 
 // deliver hands over those of the trades that lie in the symbol's holes, and
@@ -318,7 +283,7 @@ func (g *group) deliver(y *series, trades []schema.Trade, h hole, source schema.
 	if len(fits) == 0 {
 		return 0, nil
 	}
-	if err := g.stream.Fill(y.name, fits, schema.FromStd(time.Now()), source); err != nil {
+	if err := g.stream.Fill(y.name, fits, schema.FromStd(now), source); err != nil {
 		if unusable(err) {
 			return 0, err
 		}

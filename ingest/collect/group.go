@@ -101,6 +101,13 @@ func (g *group) Refused(frame []byte, _ schema.Time, why error) error {
 	return g.stream.Refuse(symbol, reason(why), frame, why)
 }
 
+// keep keeps an error that ends the group. The caller holds mu.
+func (g *group) keep(err error) {
+	if err != nil {
+		g.err = err
+	}
+}
+
 // hold has marks name the symbol. The caller holds mu.
 func (g *group) hold(y *series) error {
 	if y.held {
@@ -171,9 +178,7 @@ func (g *group) brought(names []string) {
 			continue
 		}
 		y.awaits = false
-		if err := g.settle(y); err != nil {
-			g.err = err
-		}
+		g.keep(g.settle(y))
 	}
 }
 

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"slices"
 	"time"
 
 	"millrace/schema"
@@ -91,31 +92,32 @@ func (s holes) missing(first, last int64) (n int64) {
 	return n
 }
 
+// cut sees to it that no hole reaches over the place before an id.
+func (s *holes) cut(at int64) {
+	for i, h := range *s {
+		if h.first < at && at <= h.last {
+			left, right := h, h
+			left.last, right.first = at-1, at
+			*s = slices.Replace(*s, i, i+1, left, right)
+			return
+		}
+	}
+}
+
 // remove takes the ids first to last out, which lie within holes, and gives the
 // stretches that are whole now.
 func (s *holes) remove(first, last int64) (done []*stretch) {
-	var kept holes
-	for _, h := range *s {
-		if h.first > last || first > h.last {
-			kept = append(kept, h)
-			continue
+	s.cut(first)
+	s.cut(last + 1)
+	*s = slices.DeleteFunc(*s, func(h hole) bool {
+		if h.last < first || last < h.first {
+			return false
 		}
-		h.whole.left -= min(last, h.last) - max(first, h.first) + 1
-		if h.whole.left == 0 {
+		if h.whole.left -= h.count(); h.whole.left == 0 {
 			done = append(done, h.whole)
 		}
-		if h.first < first {
-			left := h
-			left.last = first - 1
-			kept = append(kept, left)
-		}
-		if h.last > last {
-			right := h
-			right.first = last + 1
-			kept = append(kept, right)
-		}
-	}
-	*s = kept
+		return true
+	})
 	return done
 }
 
@@ -125,9 +127,7 @@ func (s *holes) add(h hole) {
 	for i > 0 && (*s)[i-1].first > h.last {
 		i--
 	}
-	*s = append(*s, hole{})
-	copy((*s)[i+1:], (*s)[i:])
-	(*s)[i] = h
+	*s = slices.Insert(*s, i, h)
 }
 
 // at finds the hole that begins with an id; nil if it is gone.

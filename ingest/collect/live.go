@@ -108,7 +108,7 @@ func (l *Live) Run(ctx context.Context) error {
 	defer done()
 	l.ctx, l.work, l.slots = inner, group, make(chan struct{}, fillers)
 	l.moved = make(chan struct{}, 1)
-	l.reading, l.clock = make(chan struct{}, 1), market.clock
+	l.reading, l.clock = make(chan struct{}, 1), market.now
 	group.Go(func() error {
 		tail, err := l.tail(inner, market.names)
 		for _, names := range market.shares() {
@@ -162,14 +162,14 @@ func (l *Live) start(ctx context.Context, names []string, tail map[string]ingest
 	l.groups = append(l.groups, g)
 	l.mu.Unlock()
 	l.work.Go(func() error { return g.run(ctx) })
-	l.letIn(ctx, g, m)
+	l.letIn(ctx, g)
 	return nil
 }
 
 // letIn has the group's new symbols begin, beside the collecting.
-func (l *Live) letIn(ctx context.Context, g *group, m *market) {
+func (l *Live) letIn(ctx context.Context, g *group) {
 	if !l.blind() {
-		l.work.Go(func() error { return l.enter(ctx, g, l.History.Since(m.now()), m.now()) })
+		l.work.Go(func() error { return l.enter(ctx, g, l.clock()) })
 	}
 }
 

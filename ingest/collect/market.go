@@ -31,13 +31,11 @@ const (
 type market struct {
 	names []string           // chosen
 	rates map[string]float64 // trades a second in the day's mean, where known
-	clock func() schema.Time // a moment at or before the exchange's present
+	now   func() schema.Time // a moment at or before the exchange's present
 
 	mu       sync.Mutex // guards what follows
 	statuses map[string]schema.TradingStatus
 }
-
-func (m *market) now() schema.Time { return m.clock() }
 
 func (m *market) status(name string) schema.TradingStatus {
 	m.mu.Lock()
@@ -79,7 +77,7 @@ func (l *Live) market(ctx context.Context) (*market, error) {
 		return nil, fmt.Errorf("ask the exchange for its symbols: %d is no plausible server time", info.ServerTime)
 	}
 	asked := time.Now()
-	m.clock = func() schema.Time { return now + schema.Time(time.Since(asked).Microseconds()) }
+	m.now = func() schema.Time { return now + schema.Time(time.Since(asked).Microseconds()) }
 	m.take(info)
 	for i := range tickers {
 		m.rates[tickers[i].Symbol] = float64(tickers[i].Count) / (24 * 3600)
@@ -266,7 +264,7 @@ func (l *Live) add(ctx context.Context, names []string, m *market) error {
 	}
 	fresh, list := l.prepare(names, tail, m)
 	err = g.join(fresh, list)
-	l.letIn(ctx, g, m)
+	l.letIn(ctx, g)
 	return err
 }
 

@@ -110,9 +110,7 @@ func (l *Live) fromDump(ctx context.Context, g *group, y *series, h hole) bool {
 	case x.dump:
 		x.dump = false
 		g.giveUp(y, x, x.why)
-		if err := g.settle(y); err != nil {
-			g.err = err
-		}
+		g.keep(g.settle(y))
 		return true
 	}
 	return false

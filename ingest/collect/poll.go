@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"millrace/ingest/binance"
 	"millrace/schema"
@@ -26,11 +23,6 @@ const (
 	pollShare = 2
 	// aggWeight is what a page of trades weighs.
 	aggWeight = 4
-	// pollChunk is how many symbols' last ids are asked for by one call: up to
-	// so many weigh least.
-	pollChunk = 20
-	// pollCalls is how many such calls go side by side.
-	pollCalls = 8
 	// pollWait bounds the questions of a round.
 	pollWait = 30 * time.Second
 	// pollAway is after how long without an answer the streams count as down.
@@ -149,7 +141,7 @@ func (p *poller) round(ctx context.Context) (cost int64, err error) {
 	if s == 0 {
 		return 1, errNoTime
 	}
-	lasts, cost, err := p.ends(bound, sortedKeys(of))
+	lasts, cost, err := p.lastIDs(bound, sortedKeys(of))
 	if err != nil {
 		return cost, err
 	}
@@ -182,39 +174,6 @@ func (p *poller) round(ctx context.Context) (cost int64, err error) {
 	return cost, nil
 }
 
-// ends asks for the last ids of symbols: in chunks, or of the whole exchange
-// where that weighs less. One that the exchange does not know has none.
-func (p *poller) ends(ctx context.Context, names []string) (lasts map[string]int64, cost int64, err error) {
-	lasts = make(map[string]int64, len(names))
-	all := binance.TickerWeight(0)
-	chunks := slices.Collect(slices.Chunk(names, pollChunk))
-	if int64(len(chunks))*binance.TickerWeight(pollChunk) >= all {
-		chunks = [][]string{nil}
-	}
-	var mu sync.Mutex
-	work, inner := errgroup.WithContext(ctx)
-	work.SetLimit(pollCalls)
-	for _, chunk := range chunks {
-		work.Go(func() error {
-			weight := binance.TickerWeight(len(chunk))
-			rows, err := p.Source.REST.Tickers24h(inner, chunk...)
-			var bad *binance.APIError
-			if errors.As(err, &bad) && bad.Code == unknownSymbol && len(chunk) > 0 { // one is gone: refresh will tell
-				weight += all
-				rows, err = p.Source.REST.Tickers24h(inner)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			cost += weight
-			for i := range rows {
-				lasts[rows[i].Symbol] = rows[i].LastID
-			}
-			return err
-		})
-	}
-	return lasts, cost, work.Wait()
-}
-
 // answered says that the exchange answers, and at which time of its own.
 func (g *group) answered(s schema.Time) error {
 	g.mu.Lock()
@@ -231,11 +190,6 @@ func (g *group) answered(s schema.Time) error {
 func (g *group) polled(y *series, last int64, ok bool) (wait bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	fail := func(err error) {
-		if err != nil {
-			g.err = err
-		}
-	}
 	switch {
 	case g.series[y.name] != y || y.early || g.err != nil:
 		return false
@@ -243,7 +197,7 @@ func (g *group) polled(y *series, last int64, ok bool) (wait bool) {
 		// What it lacks is not known, or what a round before found is still
 		// being fetched: marks go on to name it.
 		y.unproven = true
-		fail(g.hold(y))
+		g.keep(g.hold(y))
 		return false
 	case y.next < 0:
 		y.next, y.floor = last+1, last+1
@@ -253,13 +207,13 @@ func (g *group) polled(y *series, last int64, ok bool) (wait bool) {
 	routine := !y.unproven
 	y.unproven = false
 	if last < y.next {
-		fail(g.settle(y))
+		g.keep(g.settle(y))
 		return false
 	}
 	long := last-y.next >= longHistory
 	y.end(last, time.Now(), routine)
 	if long {
-		fail(g.hold(y)) // the others need not wait for it
+		g.keep(g.hold(y)) // the others need not wait for it
 	}
 	g.live.mend(g, y)
 	return !long
