@@ -34,78 +34,41 @@ func (i *Ingestor) Tail(ctx context.Context, symbols []string) (map[string]Last,
 		missing[s] = true
 	}
 	admin := kadm.NewClient(i.client)
-	ends, err := admin.ListEndOffsets(ctx, i.cfg.Ticks)
+	until, err := i.ends(ctx, admin)
 	if err != nil {
-		return nil, fmt.Errorf("ingest: ask where %s ends: %w", i.cfg.Ticks, err)
+		return nil, err
 	}
-	until := offsets(ends)
+	r := i.Reader()
+	defer r.Close()
 	for _, span := range tailSpans {
-		from, err := admin.ListOffsetsAfterMilli(ctx, time.Now().Add(-span).UnixMilli(), i.cfg.Ticks)
+		early, err := i.after(ctx, admin, time.Now().Add(-span))
 		if err != nil {
-			return nil, fmt.Errorf("ingest: ask for the newest records of %s: %w", i.cfg.Ticks, err)
+			return nil, err
 		}
-		if err := i.scan(ctx, offsets(from), until, missing, found); err != nil {
+		from := map[int32]int64{}
+		for s := range missing {
+			p := i.partition(s)
+			from[p] = early[p]
+		}
+		err = r.read(ctx, from, until, func(key []byte) bool { return missing[string(key)] }, func(b *schema.Batch) {
+			for k := range b.Trades {
+				if t := &b.Trades[k]; t.Last >= found[string(b.Symbol)].ID {
+					found[string(b.Symbol)] = Last{t.Last, t.Time}
+				}
+			}
+		})
+		if err != nil {
 			return nil, fmt.Errorf("ingest: read the end of %s: %w", i.cfg.Ticks, err)
 		}
-		until = offsets(from)
-		for s := range missing {
-			if _, ok := found[s]; ok {
-				delete(missing, s)
-			}
+		until = early
+		for s := range found {
+			delete(missing, s)
 		}
 		if len(missing) == 0 {
 			break
 		}
 	}
 	return found, nil
-}
-
-func offsets(listed kadm.ListedOffsets) map[int32]int64 {
-	out := map[int32]int64{}
-	listed.Each(func(o kadm.ListedOffset) { out[o.Partition] = o.Offset })
-	return out
-}
-
-// scan reads [from, until) of the partitions that have wanted symbols.
-func (i *Ingestor) scan(ctx context.Context, from, until map[int32]int64, wanted map[string]bool, found map[string]Last) error {
-	parts := map[int32]kgo.Offset{}
-	for s := range wanted {
-		p := i.partition(s)
-		if from[p] < until[p] {
-			parts[p] = kgo.NewOffset().At(from[p])
-		}
-	}
-	if len(parts) == 0 {
-		return nil
-	}
-	client, err := kafka.Connect(ctx, i.cfg.Kafka, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{i.cfg.Ticks: parts}))
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	var tick schema.Tick
-	for len(parts) > 0 {
-		fetches := client.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			return err
-		}
-		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
-			for _, r := range f.Records {
-				if r.Offset >= until[r.Partition]-1 {
-					delete(parts, r.Partition)
-				}
-				if r.Offset >= until[r.Partition] || !wanted[string(r.Key)] || tick.Decode(r.Value) != nil || tick.Kind != schema.KindTrades {
-					continue
-				}
-				for k := range tick.Batch.Trades {
-					if t := &tick.Batch.Trades[k]; t.Last >= found[string(r.Key)].ID {
-						found[string(r.Key)] = Last{t.Last, t.Time}
-					}
-				}
-			}
-		})
-	}
-	return nil
 }
 
 // Gaps reads the topic of gaps from its start on, and goes on until ctx ends.

@@ -92,7 +92,7 @@ func TestHardDay(t *testing.T) {
 	ws, rest := d.URLs()
 	ingest := func() *child {
 		return spawnFor(t, *hardDay+5*time.Minute, append([]string{"ingest", "--ticks-topic", p.ticks, "--symbols", "*", "--periods", "1s,1m,5m",
-			"--binance-ws", ws, "--binance-rest", rest}, p.log()...)...)
+			"--binance-ws", ws, "--binance-rest", rest, "--weight-share", "0.8"}, p.log()...)...)
 	}
 	stays, dies := ingest(), ingest()
 	processor := spawnFor(t, *hardDay+5*time.Minute, append([]string{"process", "--ticks-topic", p.ticks, "--sql", p.sql, "--periods", "1s,1m,5m", "--data", filepath.Join(dir, "state")}, p.log()...)...)

@@ -39,7 +39,7 @@ type ingestMetrics struct {
 	watch *ingestWatch
 
 	connSymbols, connUp, connFrames, connBytes, connSilence, connLag, connLosses, connRenewals *prometheus.Desc
-	trades, copies, filledIDs, held, silence, missing, holes, untold                           *prometheus.Desc
+	trades, copies, filledIDs, elsewhere, held, silence, missing, holes, untold                *prometheus.Desc
 	gapsOpen, gapsFilled, fill                                                                 *prometheus.Desc
 	used, limit, serverUsed, waiting, refusals, blocked, offset                                *prometheus.Desc
 	ackTrades, ackRecords, ackMarks, ackBytes, refused, ack                                    *prometheus.Desc
@@ -65,6 +65,7 @@ func newIngestMetrics(w *ingestWatch) *ingestMetrics {
 		trades:    desc("symbol_received_trades_total", "Trades received by the stream, copies among them.", symbol),
 		copies:    desc("symbol_copies_total", "Trades received that had been seen before. They are expected around a renewal.", symbol),
 		filledIDs: desc("symbol_filled_ids_total", "Trade ids that the stream did not bring and REST did.", symbol),
+		elsewhere: desc("symbol_elsewhere_ids_total", "Trade ids that the stream did not bring and that were found in the log, brought by another ingestor.", symbol),
 		held:      desc("symbol_held", "1 while marks promise nothing of the symbol, since ids are missing or it is not known yet what was missed. For longer than a minute it wants a look.", symbol),
 		silence:   desc("symbol_silence_seconds", "Time since the newest trade. Many symbols trade rarely: compare with their usual pace.", symbol),
 		missing:   desc("symbol_missing_ids", "Trade ids that are known to exist and have not come.", symbol),
@@ -96,7 +97,7 @@ func newIngestMetrics(w *ingestWatch) *ingestMetrics {
 func (m *ingestMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.connSymbols, m.connUp, m.connFrames, m.connBytes, m.connSilence, m.connLag, m.connLosses, m.connRenewals,
-		m.trades, m.copies, m.filledIDs, m.held, m.silence, m.missing, m.holes, m.untold, m.gapsOpen, m.gapsFilled, m.fill,
+		m.trades, m.copies, m.filledIDs, m.elsewhere, m.held, m.silence, m.missing, m.holes, m.untold, m.gapsOpen, m.gapsFilled, m.fill,
 		m.used, m.limit, m.serverUsed, m.waiting, m.refusals, m.blocked, m.offset,
 		m.ackTrades, m.ackRecords, m.ackMarks, m.ackBytes, m.refused, m.ack,
 	} {
@@ -165,6 +166,7 @@ func (m *ingestMetrics) symbol(out metricSink, s *collect.SymbolStatus, name str
 	out.counter(m.trades, s.Trades, name)
 	out.counter(m.copies, s.Copies, name)
 	out.counter(m.filledIDs, s.Filled, name)
+	out.counter(m.elsewhere, s.Elsewhere, name)
 	out.gauge(m.held, one(s.Held), name)
 	if !s.Heard.IsZero() {
 		out.gauge(m.silence, max(0, now.Sub(s.Heard).Seconds()), name)

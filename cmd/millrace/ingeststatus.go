@@ -88,10 +88,11 @@ type symbolJSON struct {
 	Symbol    string     `json:"symbol"`
 	Status    string     `json:"status"` // the exchange's word: trading, halt, break, end_of_day, cancel_only, delisted; else unknown
 	NextID    int64      `json:"next_id"`
-	Trades    int64      `json:"trades"`     // received
-	Copies    int64      `json:"copies"`     // of them had been seen before
-	FilledIDs int64      `json:"filled_ids"` // fetched
-	Held      bool       `json:"held"`       // marks promise nothing of it
+	Trades    int64      `json:"trades"`        // received
+	Copies    int64      `json:"copies"`        // of them had been seen before
+	FilledIDs int64      `json:"filled_ids"`    // fetched
+	Elsewhere int64      `json:"elsewhere_ids"` // missed here, and brought by another ingestor
+	Held      bool       `json:"held"`          // marks promise nothing of it
 	HeldSince *time.Time `json:"held_since"`
 	HeardAt   *time.Time `json:"heard_at"` // when the newest trade came
 	Silent    bool       `json:"silent"`   // for long against its own pace
@@ -142,7 +143,7 @@ func statusFrom(c *collect.Status, in ingest.Stats, now time.Time) *ingestStatus
 	for i := range c.Symbols {
 		x := &c.Symbols[i]
 		y := symbolJSON{
-			Symbol: x.Symbol, Status: statusName(x.Status), NextID: x.Next, Trades: x.Trades, Copies: x.Copies, FilledIDs: x.Filled,
+			Symbol: x.Symbol, Status: statusName(x.Status), NextID: x.Next, Trades: x.Trades, Copies: x.Copies, FilledIDs: x.Filled, Elsewhere: x.Elsewhere,
 			Held: x.Held, HeldSince: momentOf(x.Since), HeardAt: momentOf(x.Heard), Silent: x.Silent, Holes: []holeJSON{},
 		}
 		for _, h := range x.Holes {

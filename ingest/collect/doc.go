@@ -19,12 +19,13 @@
 //
 //	log's tail, or anchor ──▶ next id ◀── live trades
 //	                             │
-//	                        hole ──▶ wait for late ones ──▶ aggregates ──▶ single trades ──▶ Stream.Fill
-//	                           └───▶ of days that are over: dumps ────────────────────────────┘
+//	                        hole ──▶ wait for late ones ──▶ the log ──▶ aggregates ──▶ single trades ──▶ Stream.Fill
+//	                           └───▶ of days that are over: dumps ────────────────────────────────────────┘
 //
 // While a symbol has a hole, or nothing has told yet what it missed while there
 // was no connection, the Stream's marks name it: they promise nothing of it.
-// What tells is the next trade, or the exchange's own word on the last id
+// What another ingestor brought is found in the log and costs the exchange
+// nothing (elsewhere.go). What tells of a hole is the next trade, or the exchange's own word on the last id
 // (check.go), which also finds a stream that went silent.
 //
 // Where a symbol is new to the log, the trade before the history's boundary is

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,6 +19,10 @@ func (l *Live) mend(g *group, y *series) {
 			y.holes[i].waived = true
 		}
 		return
+	}
+	select {
+	case l.lacks <- struct{}{}:
+	default:
 	}
 	if y.mending || l.ctx == nil {
 		select {
@@ -63,14 +68,12 @@ func (l *Live) mender(ctx context.Context, g *group, y *series) {
 			g.lose(y, h.first, fmt.Sprintf("longer than %d ids: it waits for a dump", l.holeMax()))
 			continue
 		}
-		select {
-		case l.slots <- struct{}{}:
-		case <-ctx.Done():
+		if !l.turns.take(ctx) {
 			continue
 		}
 		y.calls = time.Now().Add(l.spacing())
 		l.fill(ctx, g, y, h)
-		<-l.slots
+		l.turns.give()
 	}
 }
 
@@ -97,6 +100,10 @@ func (l *Live) fill(ctx context.Context, g *group, y *series, h hole) {
 	}
 	ctx, cancel := context.WithTimeout(binance.WithPriority(ctx, p), 2*time.Minute)
 	defer cancel()
+	if !g.calling(y, h.first, cancel) {
+		return // it has come meanwhile
+	}
+	defer g.calling(y, h.first, nil)
 	var err error
 	if h.singles || h.after == 0 && h.cursor < 0 {
 		err = l.fillSingles(ctx, g, y, h)
@@ -106,6 +113,9 @@ func (l *Live) fill(ctx context.Context, g *group, y *series, h hole) {
 	if err == nil || l.ctx.Err() != nil {
 		l.trouble.over()
 		return
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return // another ingestor was quicker
 	}
 	wait, again := binance.Retryable(err)
 	if again || ctx.Err() != nil {
@@ -274,12 +284,7 @@ func (g *group) deliver(y *series, trades []schema.Trade, h hole, source schema.
 	if g.live.Poll {
 		y.grow(trades, now)
 	}
-	fits := trades[:0:len(trades)]
-	for _, t := range trades {
-		if y.holes.missing(t.ID, t.Last) == t.Count() && (len(fits) == 0 || t.ID > fits[len(fits)-1].Last) {
-			fits = append(fits, t)
-		}
-	}
+	fits := y.fitting(trades)
 	if len(fits) == 0 {
 		return 0, nil
 	}
@@ -293,6 +298,24 @@ func (g *group) deliver(y *series, trades []schema.Trade, h hole, source schema.
 	if g.live.Poll {
 		y.hear(now)
 	}
+	n = g.came(y, fits, now)
+	if g.live.Poll {
+		y.trades += n
+		g.live.trades.Add(n)
+	}
+	if x := y.holes.at(fits[len(fits)-1].Last + 1); x != nil && x.whole == h.whole {
+		x.after = fits[len(fits)-1].Time
+		if source == schemapb.Source_SOURCE_DUMP { // where REST stood doesn't matter any more
+			x.cursor, x.tries, x.singles, x.dump, x.why = -1, 0, x.foreign, false, ""
+		}
+	}
+	y.filled += n
+	return n, g.settle(y)
+}
+
+// came takes trades out of the holes in which they lie, and gives the number of
+// their ids. The caller holds mu.
+func (g *group) came(y *series, fits []schema.Trade, now time.Time) (n int64) {
 	for i := 0; i < len(fits); {
 		first, last := fits[i].ID, fits[i].Last
 		for i++; i < len(fits) && fits[i].ID == last+1; i++ {
@@ -301,10 +324,6 @@ func (g *group) deliver(y *series, trades []schema.Trade, h hole, source schema.
 		n += last - first + 1
 		if t := &fits[i-1]; t.Last == y.next-1 {
 			y.lastT = max(y.lastT, t.Time)
-		}
-		if g.live.Poll {
-			y.trades += last - first + 1
-			g.live.trades.Add(last - first + 1)
 		}
 		for _, whole := range y.close(first, last) {
 			if whole.routine {
@@ -315,12 +334,5 @@ func (g *group) deliver(y *series, trades []schema.Trade, h hole, source schema.
 			g.live.Log.Info("a gap is filled", "symbol", y.name, "first", whole.first, "last", whole.last, "after", now.Sub(whole.found).Round(time.Millisecond))
 		}
 	}
-	if x := y.holes.at(fits[len(fits)-1].Last + 1); x != nil && x.whole == h.whole {
-		x.after = fits[len(fits)-1].Time
-		if source == schemapb.Source_SOURCE_DUMP { // where REST stood doesn't matter any more
-			x.cursor, x.tries, x.singles, x.dump, x.why = -1, 0, x.foreign, false, ""
-		}
-	}
-	y.filled += n
-	return n, g.settle(y)
+	return n
 }

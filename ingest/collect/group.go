@@ -60,9 +60,10 @@ func (g *group) Trade(symbol []byte, t *schema.Trade, received schema.Time) erro
 // holds mu.
 func (g *group) take(y *series, t *schema.Trade, received schema.Time) error {
 	now := received.Std()
-	y.hear(now)
 	found := y.found
-	if !y.place(t, now) {
+	hand := y.place(t, now)
+	y.hear(now)
+	if !hand {
 		return nil
 	}
 	if y.found != found {
@@ -185,7 +186,16 @@ func (g *group) brought(names []string) {
 // unprove says that trades may have been missed. The caller holds mu.
 func (g *group) unprove() {
 	g.up = false
+	heard := time.Now()
+	if g.source != nil {
+		if last := g.source.Counts().Last; last > 0 {
+			heard = last.Std()
+		}
+	}
 	for _, y := range g.series {
+		if !y.unproven {
+			y.lost = heard
+		}
 		if !y.held {
 			y.held, y.since = true, time.Now()
 		}

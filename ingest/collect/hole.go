@@ -17,6 +17,9 @@ type hole struct {
 	before schema.Time
 	// dump says that REST doesn't have it, so that only a dump can bring it.
 	dump bool
+	// since is from when on the log may have it, brought by another ingestor;
+	// zero once it was looked for there.
+	since time.Time
 	// parked: it is due again once the dump that is being read is done with.
 	parked bool
 	// cursor is the aggregate to go on from, −1 before the first page.
@@ -55,6 +58,8 @@ const (
 	// grace is how long ids may come late, in another order, before they are
 	// fetched.
 	grace = 150 * time.Millisecond
+	// elsewhereMost is how long a hole waits for the look into the log.
+	elsewhereMost = 2 * time.Second
 	// holdMax is how long marks wait for a hole.
 	holdMax = 10 * time.Minute
 	// holeMax is the longest hole that is fetched by REST, by default; longer

@@ -53,8 +53,9 @@ type Live struct {
 	trouble trouble
 	ctx     context.Context // ends with Run; menders live in it
 	menders sync.WaitGroup
-	slots   chan struct{}
+	turns   turns
 	moved   chan struct{} // something has become of a hole
+	lacks   chan struct{} // there is a new hole
 	reading chan struct{} // one dump at a time
 	clock   func() schema.Time
 	work    *errgroup.Group
@@ -106,8 +107,8 @@ func (l *Live) Run(ctx context.Context) error {
 	group, inner := errgroup.WithContext(ctx)
 	inner, done := context.WithCancel(inner)
 	defer done()
-	l.ctx, l.work, l.slots = inner, group, make(chan struct{}, fillers)
-	l.moved = make(chan struct{}, 1)
+	l.ctx, l.work, l.turns = inner, group, turns{free: fillers}
+	l.moved, l.lacks = make(chan struct{}, 1), make(chan struct{}, 1)
 	l.reading, l.clock = make(chan struct{}, 1), market.now
 	group.Go(func() error {
 		tail, err := l.tail(inner, market.names)
@@ -132,6 +133,7 @@ func (l *Live) Run(ctx context.Context) error {
 		group.Go(func() error { return l.poll(inner) })
 	} else if !l.blind() {
 		group.Go(func() error { return l.check(inner) })
+		group.Go(func() error { return l.elsewhere(inner) })
 	}
 	if !l.blind() {
 		group.Go(func() error { return l.gaps(inner) })

@@ -224,7 +224,7 @@ func (g *group) polled(y *series, last int64, ok bool) (wait bool) {
 func (y *series) end(last int64, now time.Time, routine bool) {
 	y.open(y.next, last, now, 0)
 	h := &y.holes[len(y.holes)-1]
-	h.due, h.whole.routine = now, routine
+	h.due, h.since, h.whole.routine = now, time.Time{}, routine
 	y.next = last + 1
 }
 

@@ -22,6 +22,9 @@ type series struct {
 	// unproven: nothing has told yet what was missed while there was no
 	// connection.
 	unproven bool
+	// lost is when the newest frame came before that; of a new symbol, when it
+	// was made.
+	lost time.Time
 	// early: its anchor is not known yet, so nothing of it may be in the log.
 	// What comes meanwhile waits, up to waitingMax; more is let go, and fetched
 	// like anything else that was missed.
@@ -33,13 +36,15 @@ type series struct {
 	dumping bool // another reads a dump for them
 	wake    chan struct{}
 	calls   time.Time      // before which the mender makes no further call; its own
+	asking  int64          // the hole, by its first id, that the mender makes a call for
+	quit    func()         // ends that call; nil while there is none
 	sent    map[int64]sent // foreign holes that were filled, by first id
 
 	heard time.Time     // when the newest trade came
 	pace  time.Duration // the usual time between two, in the mean
 	asked time.Time     // when its silence was last looked into
 
-	trades, copies, filled, found int64
+	trades, copies, filled, elsewhere, found int64
 }
 
 // waiting is a trade that came before its symbol's anchor was known.
@@ -66,7 +71,7 @@ type sent struct {
 }
 
 func newSeries(name string) *series {
-	return &series{name: name, key: []byte(name), next: -1, known: -1, held: true, since: time.Now(), unproven: true, awaits: true, wake: make(chan struct{}, 1), sent: map[int64]sent{}}
+	return &series{name: name, key: []byte(name), next: -1, known: -1, held: true, since: time.Now(), lost: time.Now(), unproven: true, awaits: true, wake: make(chan struct{}, 1), sent: map[int64]sent{}}
 }
 
 // newSeriesAfter: an id that was seen, with a time so much beyond the newest,
@@ -112,7 +117,23 @@ func (y *series) open(first, last int64, now time.Time, before schema.Time) {
 	if first == y.floor { // nothing was seen before: it is the history
 		whole.since, whole.history = y.past, true
 	}
-	y.holes.add(hole{first: first, last: last, after: y.lastT, before: before, cursor: -1, due: now.Add(grace), whole: whole})
+	since := y.heard
+	if y.lost.After(since) {
+		since = y.lost
+	}
+	y.holes.add(hole{first: first, last: last, after: y.lastT, before: before, cursor: -1, since: since, due: now.Add(elsewhereMost), whole: whole})
+}
+
+// fitting gives those of some trades, by rising ids, that lie wholly in holes.
+// An aggregate of which a part was seen is of no use: the processor refuses it.
+func (y *series) fitting(trades []schema.Trade) (fits []schema.Trade) {
+	for i := range trades {
+		t := &trades[i]
+		if y.holes.missing(t.ID, t.Last) == t.Count() && (len(fits) == 0 || t.ID > fits[len(fits)-1].Last) {
+			fits = append(fits, *t)
+		}
+	}
+	return fits
 }
 
 func (y *series) close(first, last int64) []*stretch { return y.holes.remove(first, last) }

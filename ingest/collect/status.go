@@ -47,15 +47,18 @@ type ConnectionStatus struct {
 type SymbolStatus struct {
 	Symbol string
 	Status schema.TradingStatus
-	Next   int64     // the next id
-	Trades int64     // received
-	Copies int64     // of them had been seen before
-	Filled int64     // ids fetched
-	Held   bool      // marks promise nothing of it
-	Since  time.Time // when it was held; zero while it is not
-	Heard  time.Time
-	Silent bool // for long against its own pace
-	Holes  []HoleStatus
+	Next   int64 // the next id
+	Trades int64 // received
+	Copies int64 // of them had been seen before
+	Filled int64 // ids fetched
+	// Elsewhere is how many ids were missed here and found in the log, brought by
+	// another ingestor.
+	Elsewhere int64
+	Held      bool      // marks promise nothing of it
+	Since     time.Time // when it was held; zero while it is not
+	Heard     time.Time
+	Silent    bool // for long against its own pace
+	Holes     []HoleStatus
 }
 
 // HoleStatus is a stretch of ids that are missing here.
@@ -86,7 +89,7 @@ func (l *Live) Status() Status {
 		s.Connections = append(s.Connections, c)
 		for _, name := range sortedKeys(g.series) {
 			y := g.series[name]
-			x := SymbolStatus{Symbol: name, Status: y.status, Next: y.next, Trades: y.trades, Copies: y.copies, Filled: y.filled, Held: y.held, Heard: y.heard, Silent: y.silent(now, silentAtLeast)}
+			x := SymbolStatus{Symbol: name, Status: y.status, Next: y.next, Trades: y.trades, Copies: y.copies, Filled: y.filled, Elsewhere: y.elsewhere, Held: y.held, Heard: y.heard, Silent: y.silent(now, silentAtLeast)}
 			if y.held {
 				x.Since = y.since
 			}

@@ -24,6 +24,8 @@ type Counters struct {
 	MessagesPeak int64 `json:"messages_peak"` // most messages of a client within a second on one connection
 	StreamsPeak  int64 `json:"streams_peak"`  // most streams on one connection
 
+	Weights map[string]int64 `json:"weights"` // of REST calls, by path
+
 	Closes map[string]int64 `json:"closes"` // connections ended, by reason
 	Faults map[string]int64 `json:"faults"` // faults begun, by kind
 }
@@ -43,13 +45,14 @@ type tally struct {
 	calls, refused    atomic.Int64
 	messages, streams atomic.Int64
 
-	mu     sync.Mutex // guards what is below
-	closes map[string]int64
-	faults map[string]int64
+	mu      sync.Mutex // guards what is below
+	weights map[string]int64
+	closes  map[string]int64
+	faults  map[string]int64
 }
 
 func newTally() *tally {
-	return &tally{closes: make(map[string]int64), faults: make(map[string]int64)}
+	return &tally{weights: make(map[string]int64), closes: make(map[string]int64), faults: make(map[string]int64)}
 }
 
 func raise(peak *atomic.Int64, n int64) {
@@ -59,6 +62,14 @@ func raise(peak *atomic.Int64, n int64) {
 			return
 		}
 	}
+}
+
+// called counts a call, and gives its number.
+func (t *tally) called(path string, weight int64) uint64 {
+	t.mu.Lock()
+	t.weights[path] += weight
+	t.mu.Unlock()
+	return uint64(t.calls.Add(1))
 }
 
 func (t *tally) closed(reason string) {
@@ -84,7 +95,7 @@ func (d *Double) Counters() Counters {
 	m.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c.Closes, c.Faults = maps.Clone(t.closes), maps.Clone(t.faults)
+	c.Weights, c.Closes, c.Faults = maps.Clone(t.weights), maps.Clone(t.closes), maps.Clone(t.faults)
 	return c
 }
 

@@ -62,8 +62,9 @@ func (d *Double) endpoints() map[string]endpoint {
 // serveCall charges a call and answers it.
 func (d *Double) serveCall(w http.ResponseWriter, r *http.Request, path string, e endpoint) {
 	c := &call{query: r.URL.Query(), micros: strings.EqualFold(r.Header.Get("X-MBX-TIME-UNIT"), "MICROSECOND")}
-	n := uint64(d.tally.calls.Add(1))
-	v := d.meter.charge(addressOf(r), e.weigh(c.query), time.Now())
+	weight := e.weigh(c.query)
+	n := d.tally.called(path, weight)
+	v := d.meter.charge(addressOf(r), weight, time.Now())
 	w.Header().Set("X-MBX-USED-WEIGHT-1M", strconv.FormatInt(v.used, 10))
 	w.Header().Set("X-MBX-USED-WEIGHT", strconv.FormatInt(v.used, 10))
 	if v.status != http.StatusOK {
