@@ -33,6 +33,9 @@ type hole struct {
 	due    time.Time // of the next try
 	why    string    // why it can't be had; "" while it may
 	whole  *stretch
+	// trouble is why the last call for it failed, which will be made again; ""
+	// if it did not.
+	trouble string
 }
 
 // stretch is a hole as it was found, of which the pieces are told as one.
