@@ -184,7 +184,7 @@ func reasonsOf(c *collect.Status, now time.Time) []string {
 	all := []string{}
 	switch {
 	case len(c.Connections) == 0 && c.Waiting != "":
-		all = append(all, "no connection has been made yet: the exchange's symbols are waited for: "+c.Waiting)
+		all = append(all, "no connection has been made yet, it is tried again and again: "+c.Waiting)
 	case len(c.Connections) == 0:
 		all = append(all, "no connection has been made yet")
 	case !c.Begun:

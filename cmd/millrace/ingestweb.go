@@ -88,7 +88,7 @@ func (w *ingestWatch) shown() (string, []stageRow) {
 		line += " · REST fails since " + clockTime(since, time.Now())
 	}
 	if c.Waiting != "" {
-		line += " · the exchange's symbols are waited for: " + c.Waiting
+		line += " · waiting to " + c.Waiting
 	}
 	return line, []stageRow{latencyStage("tick sent to received", lag), acknowledged}
 }

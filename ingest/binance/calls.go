@@ -41,12 +41,13 @@ func outcomeOf(err error) Outcome {
 	return CallFailed
 }
 
-// failsFor is how long a failure of a path counts that is not asked again. All
-// that are asked for at all are asked for once a minute at least.
+// failsFor is how long a path that fails alone counts without being asked again.
+// What is asked for at all is asked for about once a minute at least.
 const failsFor = 2 * time.Minute
 
-// calls is how the calls fare. The paths are told apart: one may fail while the
-// others answer.
+// calls is how the calls fare. The paths are told apart, since one may fail
+// while the others answer; some are asked for rarely, so that an answer of
+// another has to tell that an outage is over.
 type calls struct {
 	mu    sync.Mutex // guards what follows
 	n     [outcomes]int64
@@ -61,6 +62,7 @@ type failing struct {
 	since, at time.Time
 	n         int64
 	err       error
+	alone     bool // others were answered between its failures
 }
 
 // note counts a call that was sent. That a caller gave up says nothing.
@@ -79,12 +81,16 @@ func (c *calls) note(path string, err error, now time.Time) {
 	}
 	c.err, c.at = err, now
 	f := c.paths[path]
-	if f == nil || now.Sub(f.at) > failsFor {
+	others := f != nil && c.good.After(f.at)
+	switch {
+	case f == nil || others && now.Sub(f.at) > failsFor:
 		f = &failing{since: now}
 		if c.paths == nil {
 			c.paths = map[string]*failing{}
 		}
 		c.paths[path] = f
+	case others:
+		f.alone = true
 	}
 	f.at, f.n, f.err = now, f.n+1, err
 }
@@ -94,9 +100,8 @@ type CallStats struct {
 	Outcomes [outcomes]int64 // calls, by Outcome
 	// LastGood is when the exchange last answered as it should; zero before.
 	LastGood time.Time
-	// FailingSince is when the calls of some path began to fail that have not
-	// been answered since; zero while all is well. Failures of those are counted
-	// in Failing.
+	// FailingSince is when calls began to fail that go on to: all of them, or
+	// those of some path. It is zero while all is well. Failing counts them.
 	FailingSince time.Time
 	Failing      int64
 	// LastErr is the newest failure, and LastErrAt its time. While calls fail it
@@ -107,19 +112,16 @@ type CallStats struct {
 
 // Calls tells how the calls fare.
 func (c *Client) Calls() CallStats {
-	now := time.Now()
-	return c.calls.stats(now, c.budget.Stats().BlockedUntil.After(now))
+	return c.calls.stats(time.Now())
 }
 
-// stats: while the exchange wants no calls, none is made, and what failed goes
-// on to.
-func (c *calls) stats(now time.Time, blocked bool) CallStats {
+func (c *calls) stats(now time.Time) CallStats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := CallStats{Outcomes: c.n, LastGood: c.good}
 	err, at := c.err, c.at
 	for _, f := range c.paths {
-		if now.Sub(f.at) > failsFor && !blocked {
+		if c.good.After(f.at) && (!f.alone || now.Sub(f.at) > failsFor) {
 			continue
 		}
 		if s.FailingSince.IsZero() {

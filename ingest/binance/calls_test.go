@@ -36,49 +36,50 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// TestFailing: one path fails while another answers, and what is not asked for
-// any more does not fail for ever.
+// TestFailing goes through outages of all paths and of one.
 func TestFailing(t *testing.T) {
-	var c calls
 	start := time.Now()
-	at := func(d time.Duration) time.Time { return start.Add(d) }
-	first, second := errors.New("first"), errors.New("second")
-	c.note("time", nil, at(0))
-	if s := c.stats(at(0), false); !s.FailingSince.IsZero() || s.LastErr != "" || !s.LastGood.Equal(at(0)) {
-		t.Errorf("all is well: %+v", s)
+	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+	refused := &APIError{Status: 400, Code: -1121}
+	type step struct {
+		at    int
+		path  string
+		err   error
+		since int // −1: all is well
+		n     int64
+		last  string
 	}
-	c.note("trades", first, at(time.Second))
-	c.note("time", nil, at(2*time.Second))
-	c.note("trades", second, at(3*time.Second))
-	c.note("trades", fmt.Errorf("its caller left: %w", context.Canceled), at(4*time.Second))
-	s := c.stats(at(4*time.Second), false)
-	if !s.FailingSince.Equal(at(time.Second)) || s.Failing != 2 || s.LastErr != "second" || !s.LastErrAt.Equal(at(3*time.Second)) || !s.LastGood.Equal(at(2*time.Second)) {
-		t.Errorf("one path fails: %+v", s)
-	}
-	if s.Outcomes != [outcomes]int64{CallOK: 2, CallFailed: 2} {
-		t.Errorf("counted %v", s.Outcomes)
-	}
-	// Another fails after it: while the first does, its errors are told of.
-	c.note("trades", nil, at(5*time.Second))
-	c.note("info", first, at(6*time.Second))
-	if s := c.stats(at(6*time.Second), false); !s.FailingSince.Equal(at(6*time.Second)) || s.Failing != 1 || s.LastErr != "first" {
-		t.Errorf("another path: %+v", s)
-	}
-	c.note("info", &APIError{Status: 400, Code: -1121}, at(7*time.Second))
-	if s := c.stats(at(8*time.Second), false); !s.FailingSince.IsZero() || s.LastErr != "first" {
-		t.Errorf("it answers again, though with no: %+v", s)
-	}
-	c.note("info", second, at(10*time.Second))
-	late := at(10*time.Second + failsFor + time.Second)
-	if s := c.stats(late, false); !s.FailingSince.IsZero() {
-		t.Errorf("nobody asks any more: %+v", s)
-	}
-	if s := c.stats(late, true); !s.FailingSince.Equal(at(10 * time.Second)) {
-		t.Errorf("nobody may ask: %+v", s)
-	}
-	c.note("info", second, late)
-	if s := c.stats(late, false); !s.FailingSince.Equal(late) || s.Failing != 1 {
-		t.Errorf("it fails anew: %+v", s)
+	no := func(s string) error { return errors.New(s) }
+	for name, steps := range map[string][]step{
+		"all is well": {{0, "time", nil, -1, 0, ""}},
+		"a blip": {{0, "time", nil, -1, 0, ""}, {1, "day", no("x"), 1, 1, "x"}, {2, "time", nil, -1, 0, "x"},
+			{61, "day", nil, -1, 0, "x"}},
+		// What is asked for rarely must not prolong an outage.
+		"an outage": {{0, "time", nil, -1, 0, ""}, {1, "time", no("a"), 1, 1, "a"}, {2, "day", no("b"), 1, 2, "b"},
+			{3, "time", no("c"), 1, 3, "c"}, {4, "time", nil, -1, 0, "c"}, {5, "time", nil, -1, 0, "c"}},
+		"a long ban": {{0, "time", no("a"), 0, 1, "a"}, {7200, "time", no("b"), 0, 2, "b"}, {7201, "day", nil, -1, 0, "b"}},
+		"one alone": {{0, "trades", no("a"), 0, 1, "a"}, {1, "time", nil, -1, 0, "a"}, {2, "trades", no("b"), 0, 2, "b"},
+			{3, "time", nil, 0, 2, "b"}, {100, "time", nil, 0, 2, "b"}, {123, "time", nil, -1, 0, "b"}},
+		"one alone, answered": {{0, "trades", no("a"), 0, 1, "a"}, {1, "time", nil, -1, 0, "a"}, {2, "trades", no("b"), 0, 2, "b"},
+			{3, "trades", refused, -1, 0, "b"}},
+		"one alone, and once more": {{0, "trades", no("a"), 0, 1, "a"}, {1, "time", nil, -1, 0, "a"}, {2, "trades", no("b"), 0, 2, "b"},
+			{200, "time", nil, -1, 0, "b"}, {201, "trades", no("c"), 201, 1, "c"}},
+		"another's error": {{0, "trades", no("a"), 0, 1, "a"}, {1, "time", nil, -1, 0, "a"}, {2, "trades", no("b"), 0, 2, "b"},
+			{3, "day", no("c"), 0, 3, "c"}, {4, "time", nil, 0, 2, "b"}},
+		"callers leave": {{0, "time", nil, -1, 0, ""}, {1, "time", fmt.Errorf("left: %w", context.Canceled), -1, 0, ""}},
+	} {
+		var c calls
+		for i, s := range steps {
+			c.note(s.path, s.err, at(s.at))
+			got := c.stats(at(s.at))
+			since := time.Time{}
+			if s.since >= 0 {
+				since = at(s.since)
+			}
+			if !got.FailingSince.Equal(since) || got.Failing != s.n || got.LastErr != s.last || (got.LastErr == "") != got.LastErrAt.IsZero() {
+				t.Errorf("%s, step %d: %+v", name, i, got)
+			}
+		}
 	}
 }
 
@@ -90,7 +91,7 @@ func TestCallsAreCounted(t *testing.T) {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
-		fmt.Fprint(w, `{"serverTime":1700000000000000}`)
+		_, _ = w.Write([]byte(`{"serverTime":1700000000000000}`))
 	}))
 	defer s.Close()
 	nobody := unused(t)

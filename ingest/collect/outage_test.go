@@ -3,6 +3,7 @@ package collect
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -136,6 +137,9 @@ func TestRESTDiesBesideTheStreams(t *testing.T) {
 	before := c.Trades()
 	b.until("trades come on", func() bool { return c.Trades() > before+50 })
 	b.until("the log tells that it is over", func() bool { return h.count("level=INFO msg=\"REST answers again") == 1 })
+	if s := c.Status(); !s.Calls.FailingSince.IsZero() {
+		t.Errorf("after it: %+v", s.Calls)
+	}
 	b.settled(c)
 	for _, g := range c.all() { // the market began hours ago by the local clock
 		if worst := g.source.Counts().Lag.Quantile(1); worst == 0 || worst > time.Minute {
@@ -189,7 +193,9 @@ func TestRESTComesLater(t *testing.T) {
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
 		server.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 		transport.CloseIdleConnections()
 	})
 	b.settled(c)
