@@ -79,7 +79,7 @@ func (h *hole) backoff(now time.Time) {
 
 // lose notes why the hole can't be had. It is tried again much later.
 func (h *hole) lose(why string, now time.Time) {
-	h.why, h.waived, h.due = why, true, now.Add(lostRetry)
+	h.why, h.waived, h.trouble, h.due = why, true, "", now.Add(lostRetry)
 }
 
 // holes are a symbol's, by id: nearly always none.

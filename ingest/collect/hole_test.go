@@ -56,3 +56,12 @@ func TestHolesAgreeWithASet(t *testing.T) {
 		}
 	}
 }
+
+// A hole that was given up tells why, not what went wrong before.
+func TestALostHoleTellsWhy(t *testing.T) {
+	h := hole{trouble: "http 502"}
+	h.lose("longer than 9 ids", time.Now())
+	if h.why != "longer than 9 ids" || h.trouble != "" || !h.waived {
+		t.Errorf("%+v", h)
+	}
+}
