@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Holes are cut and removed as a plain set of ids would be, and each stretch is
