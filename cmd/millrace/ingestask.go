@@ -23,7 +23,7 @@ type askFlags struct {
 	url     string
 	all     bool
 	json    bool
-	between time.Duration // of two answers, from which frames a second come
+	between time.Duration // of two answers, from which frames and trades a second come
 }
 
 func (a *app) ingestStatusCommand() command {
@@ -32,8 +32,8 @@ func (a *app) ingestStatusCommand() command {
 		use:   "status",
 		short: "how a running ingestor stands",
 		long: "Asks a running ingestor, or dev, over HTTP how it stands, and prints its connections, gaps, request weight and clock, and the symbols that need attention: " +
-			"those that are held, have holes, or are silent against their own pace. It takes a second, to count frames. " +
-			"Exit code 0: all is well. 3: a gap is open, a connection does not stand, or a symbol has been held for longer than a minute. 4: nobody answers.",
+			"those that are held, have holes, or are silent against their own pace. It takes a second, to count frames and trades. " +
+			"Exit code 0: all is well. 3: a gap is open, a connection has not stood for more than five seconds, or a symbol has been held or REST has failed for longer than a minute. 4: nobody answers.",
 		example: "millrace ingest status\n" +
 			"millrace ingest status --url http://10.0.0.5:8081 --all\n" +
 			"millrace ingest status --json | jq '.symbols[] | select(.held)'",

@@ -42,6 +42,7 @@ type ingestMetrics struct {
 	trades, copies, filledIDs, elsewhere, held, silence, missing, holes, untold                *prometheus.Desc
 	gapsOpen, gapsFilled, fill                                                                 *prometheus.Desc
 	used, limit, serverUsed, waiting, refusals, blocked, offset                                *prometheus.Desc
+	calls, success, failing                                                                    *prometheus.Desc
 	ackTrades, ackRecords, ackMarks, ackBytes, refused, ack                                    *prometheus.Desc
 }
 
@@ -57,7 +58,7 @@ func newIngestMetrics(w *ingestWatch) *ingestMetrics {
 		connUp:       desc("connection_up", "1 while the connection stands and promises progress, else 0. While it is 0 the candles of its symbols do not close by it.", conn),
 		connFrames:   desc("connection_received_frames_total", "Websocket frames received.", conn),
 		connBytes:    desc("connection_received_bytes_total", "Bytes of the websocket frames received.", conn),
-		connSilence:  desc("connection_silence_seconds", "Time since the newest frame. If it grows while the market trades, the connection is dead or the exchange has stopped.", conn),
+		connSilence:  desc("connection_silence_seconds", "Time since the newest frame or, where REST is polled, the newest answer. If it grows while the market trades, the connection is dead or the exchange has stopped.", conn),
 		connLag:      desc("connection_lag_seconds", "From the time at which the exchange says to have sent a trade to its receipt here, by the local clock put right by millrace_ingest_clock_offset_seconds.", conn),
 		connLosses:   desc("connection_losses_total", "Connections that ended unasked. What was missed is fetched by REST; many losses cost weight.", conn),
 		connRenewals: desc("connection_renewals_total", "Connections whose successor stood before they ended: the exchange ends each after 24 hours. Nothing is missed by it.", conn),
@@ -82,6 +83,9 @@ func newIngestMetrics(w *ingestWatch) *ingestMetrics {
 		waiting:    desc("rest_waiting_calls", "Calls that wait for weight, by priority: clock before fill before history before rest.", "priority"),
 		refusals:   desc("rest_refusals_total", "Answers of http 429 (too much weight) and 418 (banned). Any 418 wants a look.", "status"),
 		blocked:    desc("rest_blocked_until_timestamp_seconds", "Unix time before which no call goes, as the exchange demanded; 0 if calls may go."),
+		calls:      desc("rest_calls_total", "Calls that have ended, by outcome: ok; refused, which the exchange answered with no; limited, by http 429 or 418; failed, without a usable answer.", "outcome"),
+		success:    desc("rest_last_success_timestamp_seconds", "Unix time of the newest call that was answered. Absent before the first. The clock is asked for once a second: if it stays behind, REST fails and what is missed can't be fetched."),
+		failing:    desc("rest_failing_since_timestamp_seconds", "Unix time since when calls of some sort have failed that are not answered again; 0 while all is well."),
 		offset:     desc("clock_offset_seconds", "By how much the exchange's clock is ahead of the local one. Absent while it is not known."),
 
 		ackTrades:  desc("acknowledged_trades_total", "Trades that Kafka has acknowledged."),
@@ -98,7 +102,7 @@ func (m *ingestMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.connSymbols, m.connUp, m.connFrames, m.connBytes, m.connSilence, m.connLag, m.connLosses, m.connRenewals,
 		m.trades, m.copies, m.filledIDs, m.elsewhere, m.held, m.silence, m.missing, m.holes, m.untold, m.gapsOpen, m.gapsFilled, m.fill,
-		m.used, m.limit, m.serverUsed, m.waiting, m.refusals, m.blocked, m.offset,
+		m.used, m.limit, m.serverUsed, m.waiting, m.refusals, m.blocked, m.offset, m.calls, m.success, m.failing,
 		m.ackTrades, m.ackRecords, m.ackMarks, m.ackBytes, m.refused, m.ack,
 	} {
 		ch <- d
@@ -140,6 +144,7 @@ func (m *ingestMetrics) collecting(out metricSink, s *collect.Status, now time.T
 	out.counter(m.gapsFilled, s.Filled)
 	out.histogram(m.fill, s.Fill, fillFrom, fillTo)
 	m.rest(out, &s.Budget)
+	m.fare(out, &s.Calls)
 	if s.OffsetKnown {
 		out.gauge(m.offset, s.Offset.Seconds())
 	}
@@ -184,11 +189,26 @@ func (m *ingestMetrics) rest(out metricSink, b *binance.BudgetStats) {
 	}
 	out.counter(m.refusals, b.Limited, "429")
 	out.counter(m.refusals, b.Banned, "418")
-	until := 0.0
-	if !b.BlockedUntil.IsZero() {
-		until = float64(b.BlockedUntil.UnixMilli()) / 1000
+	out.gauge(m.blocked, unixSeconds(b.BlockedUntil))
+}
+
+// fare tells how the calls to REST fare.
+func (m *ingestMetrics) fare(out metricSink, c *binance.CallStats) {
+	for o, n := range c.Outcomes {
+		out.counter(m.calls, n, binance.Outcome(o).String())
 	}
-	out.gauge(m.blocked, until)
+	if !c.LastGood.IsZero() {
+		out.gauge(m.success, unixSeconds(c.LastGood))
+	}
+	out.gauge(m.failing, unixSeconds(c.FailingSince))
+}
+
+// unixSeconds is 0 for no time.
+func unixSeconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
 }
 
 func (m *ingestMetrics) log(out metricSink, s ingest.Stats) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,7 +66,7 @@ func TestNamesThatNoLabelHolds(t *testing.T) {
 func TestUnknownIsAbsent(t *testing.T) {
 	s := collect.Status{Connections: []collect.ConnectionStatus{{}}, Symbols: []collect.SymbolStatus{{Symbol: "A"}}}
 	n := gather(t, &s)
-	for _, name := range []string{"connection_silence_seconds", "symbol_silence_seconds", "clock_offset_seconds"} {
+	for _, name := range []string{"connection_silence_seconds", "symbol_silence_seconds", "clock_offset_seconds", "rest_last_success_timestamp_seconds"} {
 		if n["millrace_ingest_"+name] != 0 {
 			t.Errorf("%s is told", name)
 		}
@@ -103,4 +104,33 @@ func TestHistogramOfADay(t *testing.T) {
 		return
 	}
 	t.Error("no histogram")
+}
+
+// TestCallsAreTold: how calls ended, and since when they fail.
+func TestCallsAreTold(t *testing.T) {
+	day := badDay()
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(statusMetrics{newIngestMetrics(nil), &day.Status})
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		name := strings.TrimPrefix(f.GetName(), "millrace_ingest_rest_")
+		got[name] = value(f, "")
+		for _, m := range f.GetMetric() {
+			if name == "calls_total" {
+				got[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+			}
+		}
+	}
+	at := float64(statusTime.Unix())
+	for name, want := range map[string]float64{
+		"ok": 100, "refused": 1, "limited": 1, "failed": 41, "last_success_timestamp_seconds": at - 70, "failing_since_timestamp_seconds": at - 69,
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %v, want %v", name, got[name], want)
+		}
+	}
 }

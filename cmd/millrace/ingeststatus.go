@@ -18,8 +18,9 @@ import (
 // them.
 type ingestStatus struct {
 	Time time.Time `json:"time"` // of this answer
-	// Ready says that every connection stands and that no symbol has been held
-	// for longer than a minute; Reasons say why not, a line each.
+	// Ready says that every connection stands, or has been away for a few seconds
+	// only, that no symbol has been held for longer than a minute and that REST
+	// has not failed for longer; Reasons say why not, a line each.
 	Ready   bool     `json:"ready"`
 	Reasons []string `json:"reasons"`
 
@@ -46,6 +47,12 @@ type connectionJSON struct {
 	Losses     int64      `json:"losses"`   // connections that ended unasked
 	Renewals   int64      `json:"renewals"` // connections replaced by the next before they ended
 	LastReason string     `json:"last_reason"`
+	ReasonAt   *time.Time `json:"last_reason_at"`
+	Trades     int64      `json:"trades"` // received, of the symbols of the moment
+	// Polled says that REST is asked in place of a connection: then there are no
+	// frames, but newest answers.
+	Polled   bool       `json:"polled"`
+	AnswerAt *time.Time `json:"newest_answer_at"`
 }
 
 // spanJSON is how long something took: a quarter too long at most.
@@ -62,7 +69,8 @@ type gapsJSON struct {
 	Fill   spanJSON `json:"fill"`   // from finding one to its last id
 }
 
-// restJSON is the request weight, which the exchange counts by address.
+// restJSON is the request weight, which the exchange counts by address, and how
+// the calls fare.
 type restJSON struct {
 	WeightUsed   int64          `json:"weight_used"`  // by own calls in the last minute
 	WeightLimit  int64          `json:"weight_limit"` // the share that may be used
@@ -72,6 +80,16 @@ type restJSON struct {
 	Limited      int64          `json:"limited"`          // answers of 429
 	Banned       int64          `json:"banned"`           // answers of 418
 	BlockedUntil *time.Time     `json:"blocked_until"`
+
+	Calls         map[string]int64 `json:"calls"`  // that have ended: ok, refused, limited, failed
+	Errors        int64            `json:"errors"` // of them limited or failed
+	LastSuccessAt *time.Time       `json:"last_success_at"`
+	// FailingSince is since when calls of some sort fail that succeeded before,
+	// and Failing how many have; null and 0 while none do.
+	FailingSince *time.Time `json:"failing_since"`
+	Failing      int64      `json:"failing"`
+	LastError    string     `json:"last_error"`
+	LastErrorAt  *time.Time `json:"last_error_at"`
 }
 
 // logJSON is what Kafka has acknowledged.
@@ -105,11 +123,18 @@ type holeJSON struct {
 	Last   int64     `json:"last_id"`
 	Since  time.Time `json:"since"`
 	Reason string    `json:"reason"` // why it can't be had; "" while it is being fetched
+	// LastError is why the last call for it failed; it will be made again.
+	LastError string `json:"last_error"`
 }
 
-// heldLong is how long a symbol may be held before an operator is told: a lost
-// connection and a hole are over in seconds.
-const heldLong = time.Minute
+const (
+	// heldLong is how long a symbol may be held, or REST fail, before an operator
+	// is told: a lost connection and a hole are over in seconds.
+	heldLong = time.Minute
+	// lostGrace is how long a connection that was lost may be away: the next one
+	// stands within a second or two.
+	lostGrace = 5 * time.Second
+)
 
 // statusOf puts what the ingestor tells into the form that is served. live is
 // nil while nothing is being collected.
@@ -125,7 +150,7 @@ func statusFrom(c *collect.Status, in ingest.Stats, now time.Time) *ingestStatus
 	s := &ingestStatus{
 		Time: now.UTC(), Connections: []connectionJSON{}, Symbols: []symbolJSON{}, Reasons: reasonsOf(c, now),
 		Gaps: gapsJSON{c.OpenGaps, c.Filled, spanOf(c.Fill)},
-		REST: restOf(&c.Budget),
+		REST: restOf(&c.Budget, &c.Calls),
 		Log:  logJSON{in.Trades, in.Records, in.Marks, in.Bytes, in.Refused, spanOf(in.Latency)},
 	}
 	s.Ready = len(s.Reasons) == 0
@@ -137,7 +162,8 @@ func statusFrom(c *collect.Status, in ingest.Stats, now time.Time) *ingestStatus
 		x := &c.Connections[i]
 		s.Connections = append(s.Connections, connectionJSON{
 			Connection: i, Symbols: x.Symbols, Up: x.Up, UpSince: momentOf(x.Since), Frames: x.Frames, Bytes: x.Bytes,
-			NewestAt: momentOf(newestOf(x)), Lag: spanOf(x.Lag), Losses: x.Losses, Renewals: x.Renews, LastReason: x.Why,
+			NewestAt: momentOf(frameOf(x)), Lag: spanOf(x.Lag), Losses: x.Losses, Renewals: x.Renews, LastReason: x.Why,
+			ReasonAt: momentOf(x.WhyAt), Trades: x.Trades, Polled: x.Polled, AnswerAt: momentOf(x.Answered),
 		})
 	}
 	for i := range c.Symbols {
@@ -147,7 +173,7 @@ func statusFrom(c *collect.Status, in ingest.Stats, now time.Time) *ingestStatus
 			Held: x.Held, HeldSince: momentOf(x.Since), HeardAt: momentOf(x.Heard), Silent: x.Silent, Holes: []holeJSON{},
 		}
 		for _, h := range x.Holes {
-			y.Holes = append(y.Holes, holeJSON{h.First, h.Last, h.Since.UTC(), h.Why})
+			y.Holes = append(y.Holes, holeJSON{h.First, h.Last, h.Since.UTC(), holeReason(h.Why), h.Trouble})
 		}
 		s.Symbols = append(s.Symbols, y)
 	}
@@ -158,19 +184,24 @@ func statusFrom(c *collect.Status, in ingest.Stats, now time.Time) *ingestStatus
 func reasonsOf(c *collect.Status, now time.Time) []string {
 	all := []string{}
 	switch {
+	case len(c.Connections) == 0 && c.Waiting != "":
+		all = append(all, "no connection has been made yet, it is tried again and again: "+c.Waiting)
 	case len(c.Connections) == 0:
 		all = append(all, "no connection has been made yet")
 	case !c.Begun:
 		all = append(all, "not all connections have been made yet")
 	}
 	for i := range c.Connections {
-		if x := &c.Connections[i]; !x.Up {
+		if x := &c.Connections[i]; !x.Up && (x.Lost.IsZero() || now.Sub(x.Lost) > lostGrace) {
 			why := x.Why
 			if why == "" {
 				why = "it is being made"
 			}
 			all = append(all, fmt.Sprintf("connection %d of %s does not stand: %s", i, plural(x.Symbols, "symbol"), why))
 		}
+	}
+	if since := c.Calls.FailingSince; !since.IsZero() && now.Sub(since) > heldLong {
+		all = append(all, fmt.Sprintf("REST has failed since %s (%s), so what is missed can't be fetched: %s", clockTime(since, now), plural(c.Calls.Failing, "call"), c.Calls.LastErr))
 	}
 	for i := range c.Symbols {
 		if x := &c.Symbols[i]; x.Held && now.Sub(x.Since) > heldLong {
@@ -180,10 +211,31 @@ func reasonsOf(c *collect.Status, now time.Time) []string {
 	return all
 }
 
-func restOf(b *binance.BudgetStats) restJSON {
+// holeReason adds what to do.
+func holeReason(why string) string {
+	if strings.HasSuffix(why, collect.NoDumps) {
+		why += ": name them by --binance-dumps"
+	}
+	return why
+}
+
+// clockTime is the clock time in UTC, with the date where it is another one.
+func clockTime(t, now time.Time) string {
+	if t, now = t.UTC(), now.UTC(); t.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return t.Format(time.TimeOnly)
+	}
+	return t.Format(time.RFC3339)
+}
+
+func restOf(b *binance.BudgetStats, c *binance.CallStats) restJSON {
 	r := restJSON{
 		WeightUsed: b.Used, WeightLimit: b.Cap, ServerUsed: b.ServerUsed, ServerAt: momentOf(b.ServerAt), Waiting: map[string]int{},
 		Limited: b.Limited, Banned: b.Banned, BlockedUntil: momentOf(b.BlockedUntil),
+		Calls: map[string]int64{}, Errors: c.Outcomes[binance.CallLimited] + c.Outcomes[binance.CallFailed],
+		LastSuccessAt: momentOf(c.LastGood), FailingSince: momentOf(c.FailingSince), Failing: c.Failing, LastError: c.LastErr, LastErrorAt: momentOf(c.LastErrAt),
+	}
+	for o, n := range c.Outcomes {
+		r.Calls[binance.Outcome(o).String()] = n
 	}
 	for p, n := range b.Waiting {
 		r.Waiting[binance.Priority(p).String()] = n
@@ -199,8 +251,16 @@ func statusName(s schema.TradingStatus) string {
 	return strings.ToLower(strings.TrimPrefix(s.String(), "TRADING_STATUS_"))
 }
 
-// newestOf is when a connection's newest frame came.
+// newestOf is when a connection's newest frame came, or the newest answer.
 func newestOf(x *collect.ConnectionStatus) time.Time {
+	if x.Polled {
+		return x.Answered
+	}
+	return frameOf(x)
+}
+
+// frameOf is when a connection's newest frame came.
+func frameOf(x *collect.ConnectionStatus) time.Time {
 	if x.Last == 0 {
 		return time.Time{}
 	}

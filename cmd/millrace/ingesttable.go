@@ -23,23 +23,38 @@ func (s *ingestStatus) text(before *ingestStatus, most int) string {
 }
 
 func (s *ingestStatus) writeConnections(b *strings.Builder, before *ingestStatus) {
-	rows := [][]string{{"connection", "up for", "symbols", "frames/s", "lag p50", "lag p99", "silence", "losses", "renewals", "last reason"}}
+	rows := [][]string{{"connection", "up for", "symbols", "frames/s", "trades/s", "lag p50", "lag p99", "silence", "losses", "renewals", "last reason"}}
 	for i := range s.Connections {
 		c := &s.Connections[i]
 		up := "down"
 		if c.Up && c.UpSince != nil {
 			up = ago(s.Time, c.UpSince)
 		}
-		rate := "-"
-		if took := s.Time.Sub(before.Time).Seconds(); took > 0 && i < len(before.Connections) && c.Frames >= before.Connections[i].Frames {
-			rate = fmt.Sprintf("%.0f", float64(c.Frames-before.Connections[i].Frames)/took)
+		frames, trades, newest := "-", "-", c.NewestAt
+		if took := s.Time.Sub(before.Time).Seconds(); took > 0 && i < len(before.Connections) {
+			frames, trades = rate(before.Connections[i].Frames, c.Frames, took), rate(before.Connections[i].Trades, c.Trades, took)
+		}
+		if c.Polled {
+			frames, newest = "-", c.AnswerAt
+		}
+		reason := cmp.Or(clip(c.LastReason, 120), "-")
+		if c.ReasonAt != nil {
+			reason = ago(s.Time, c.ReasonAt) + " ago: " + reason
 		}
 		rows = append(rows, []string{
-			fmt.Sprint(c.Connection), up, fmt.Sprint(c.Symbols), rate, seconds(c.Lag.P50), seconds(c.Lag.P99), ago(s.Time, c.NewestAt),
-			fmt.Sprint(c.Losses), fmt.Sprint(c.Renewals), cmp.Or(clip(c.LastReason, 60), "-"),
+			fmt.Sprint(c.Connection), up, fmt.Sprint(c.Symbols), frames, trades, seconds(c.Lag.P50), seconds(c.Lag.P99), ago(s.Time, newest),
+			fmt.Sprint(c.Losses), fmt.Sprint(c.Renewals), reason,
 		})
 	}
-	writeTable(b, rows, "rrrrrrrrrl")
+	writeTable(b, rows, "rrrrrrrrrrl")
+}
+
+// rate is how much a figure has grown a second; it may have been counted anew.
+func rate(before, now int64, took float64) string {
+	if now < before {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f", float64(now-before)/took)
 }
 
 func (s *ingestStatus) writeFigures(b *strings.Builder) {
@@ -73,6 +88,7 @@ func (s *ingestStatus) writeFigures(b *strings.Builder) {
 	if r.BlockedUntil != nil {
 		fmt.Fprintf(b, ", blocked until %s", r.BlockedUntil.Format(time.RFC3339))
 	}
+	s.writeCalls(b)
 	b.WriteString("\nclock    ")
 	if o := s.ClockOffset; o == nil {
 		b.WriteString("the exchange's is not known yet")
@@ -84,6 +100,28 @@ func (s *ingestStatus) writeFigures(b *strings.Builder) {
 	l := &s.Log
 	fmt.Fprintf(b, "\nlog      %s in %s acknowledged, p50 %s, p99 %s; %d refused\n", plural(l.Trades, "tick"), plural(l.Records, "record"),
 		seconds(l.Acknowledged.P50), seconds(l.Acknowledged.P99), l.Refused)
+}
+
+// writeCalls tells how the calls to REST fare.
+func (s *ingestStatus) writeCalls(b *strings.Builder) {
+	r := &s.REST
+	total := int64(0)
+	for _, n := range r.Calls {
+		total += n
+	}
+	if r.FailingSince != nil {
+		fmt.Fprintf(b, "\nREST     has failed since %s (%s): %s", clockTime(*r.FailingSince, s.Time), plural(r.Failing, "call"), clip(r.LastError, 200))
+	} else {
+		fmt.Fprintf(b, "\nREST     %s", plural(total, "call"))
+	}
+	if r.Errors > 0 {
+		fmt.Fprintf(b, "; %d of %d have failed since the start", r.Errors, total)
+	}
+	if r.LastSuccessAt != nil {
+		fmt.Fprintf(b, ", the newest answer %s ago", ago(s.Time, r.LastSuccessAt))
+	} else if total > 0 {
+		b.WriteString(", none answered yet")
+	}
 }
 
 // writeAttention lists the symbols that need attention, the worst first.
@@ -123,7 +161,8 @@ func (s *ingestStatus) heldFor(x *symbolJSON) time.Duration {
 	return s.Time.Sub(*x.HeldSince)
 }
 
-// what says in words what is the matter: of holes the first that can't be had.
+// what says in words what is the matter: of holes the first that can't be had,
+// or that is hard to get.
 func (x *symbolJSON) what() string {
 	var parts []string
 	if n := len(x.Holes); n > 0 {
@@ -133,8 +172,17 @@ func (x *symbolJSON) what() string {
 				h = o
 				break
 			}
+			if h.LastError == "" {
+				h = o
+			}
 		}
-		parts = append(parts, fmt.Sprintf("%s, ids %d to %d: %s", plural(n, "hole"), h.First, h.Last, cmp.Or(clip(h.Reason, 80), "being fetched")))
+		state := "being fetched"
+		if h.Reason != "" {
+			state = "can't be had: " + h.Reason
+		} else if h.LastError != "" {
+			state += ", last error: " + h.LastError
+		}
+		parts = append(parts, fmt.Sprintf("%s, ids %d to %d: %s", plural(n, "hole"), h.First, h.Last, clip(state, 120)))
 	} else if x.Held {
 		parts = append(parts, "held until it is known what was missed")
 	}

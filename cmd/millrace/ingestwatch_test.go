@@ -146,7 +146,7 @@ func TestIngestIsWatched(t *testing.T) {
 				return fmt.Errorf("held or with holes: %+v", x)
 			}
 		}
-		if code != exitOK || s.ClockOffset == nil {
+		if code != exitOK || s.ClockOffset == nil || s.Connections[0].Lag.Count == 0 {
 			return fmt.Errorf("exit code %d, clock offset %v: %s", code, s.ClockOffset, errs)
 		}
 		return nil
@@ -338,4 +338,31 @@ func TestWhereToAsk(t *testing.T) {
 			t.Errorf("%q, %q: %v, %v, want %q", c.url, c.http, u, err, c.want)
 		}
 	}
+}
+
+// TestIngestWaitsForREST: with no exchange there it stays, says so, and ends in
+// good order.
+func TestIngestWaitsForREST(t *testing.T) {
+	w := &watched{T: t, log: newLines()}
+	broker := testenv.StartFake(t)
+	args := []string{"ingest", "--kafka", broker.Brokers, "--symbols", "BTCUSDT", "--binance-ws", "ws://127.0.0.1:1", "--binance-rest", "http://127.0.0.1:1", "--http", "127.0.0.1:0"}
+	stop := w.begin(func(ctx context.Context) error {
+		if code := run(ctx, args, strings.NewReader(""), io.Discard, w.log, nil); code != exitOK {
+			return fmt.Errorf("ingest ended with %d", code)
+		}
+		return nil
+	})
+	w.url = w.log.await(t, `url=(\S+)`)
+	w.log.await(t, `level=WARN .*(rest=http://127.0.0.1:1) .*connection refused`)
+	every(t, func(ctx context.Context) error {
+		code, text, err := w.get(ctx, "/readyz")
+		if err == nil && (code != http.StatusServiceUnavailable || !strings.HasPrefix(text, "no connection has been made yet, it is tried again and again: ask the exchange for its symbols: ")) {
+			err = fmt.Errorf("readyz: %d %s", code, text)
+		}
+		return err
+	})
+	if _, f := w.scrape(); !(value(f["millrace_ingest_rest_calls_total"], "failed") >= 1) || !(value(f["millrace_ingest_rest_failing_since_timestamp_seconds"], "") > 0) {
+		t.Error("the metrics don't tell that REST fails")
+	}
+	stop()
 }

@@ -84,5 +84,11 @@ func (w *ingestWatch) shown() (string, []stageRow) {
 		lag = lag.Merge(c.Connections[i].Lag)
 	}
 	line := fmt.Sprintf("%d of %s up · %s open · weight %d of %d", up, plural(len(c.Connections), "connection"), plural(c.OpenGaps, "gap"), c.Budget.Used, c.Budget.Cap)
+	if since := c.Calls.FailingSince; !since.IsZero() {
+		line += " · REST fails since " + clockTime(since, time.Now())
+	}
+	if c.Waiting != "" {
+		line += " · waiting to " + c.Waiting
+	}
 	return line, []stageRow{latencyStage("tick sent to received", lag), acknowledged}
 }

@@ -40,7 +40,6 @@ func TestRolesRefuse(t *testing.T) {
 		{"other partitions at the ingestor", ingest("--symbols", "BTCUSDT", "--partitions", "7"), exitUsage, "has 4 partitions, wanted 7"},
 		{"no symbols", ingest(), exitUsage, "--symbols: no symbols to collect"},
 		{"a symbol that the exchange doesn't have", ingest("--symbols", "NOPE", "--binance-ws", ws, "--binance-rest", rest), exitFailure, "unknown to the exchange (Invalid symbol.): [NOPE]"},
-		{"no exchange there", ingest("--symbols", "BTCUSDT", "--binance-ws", "ws://127.0.0.1:1", "--binance-rest", "http://127.0.0.1:1"), exitAway, "connection refused"},
 		{"no topic of candles", []string{"bridge", "--kafka", p.brokers, "--nats", p.nats.URL, "--candles-topic", "nobody-made-it"}, exitFailure, "the topic is not there; start the processor first"},
 		{"no such file to replay", []string{"replay", "--kafka", p.brokers, "nowhere.csv"}, exitUsage, "nowhere.csv"},
 		{"nothing to replay", []string{"replay", "--kafka", p.brokers}, exitUsage, "no files to replay"},

@@ -63,7 +63,8 @@ type ServerClock struct {
 	asked   time.Time   // when the last question went, even if given up
 	flight  chan struct{}
 	samples [clockSamples]sample
-	n       int // samples taken since the clock ran steady
+	n       int  // samples taken since the clock ran steady
+	steady  bool // the last two answers were: the samples tell the offset
 }
 
 // sample is one answer: the server said s in the middle of a trip.
@@ -172,11 +173,13 @@ func (c *ServerClock) sample(s schema.Time, a Reply) {
 	trip := a.Received.Sub(a.Sent)
 	c.samples[c.n%clockSamples] = sample{s, a.Sent.Add(trip / 2), trip}
 	c.n++
+	c.steady = c.rules.proven
 }
 
 // Offset tells how far the local clock is behind the server's, by the answer
 // with the shortest trip of the last ones. It is not ok where the server's time
-// does not run like the local one, or did not answer.
+// does not run like the local one. That it doesn't answer any more changes
+// nothing of how far the clocks are apart; the uncertainty grows.
 func (c *ServerClock) Offset() (offset, uncertainty time.Duration, ok bool) {
 	return c.offset(time.Now())
 }
@@ -184,7 +187,7 @@ func (c *ServerClock) Offset() (offset, uncertainty time.Duration, ok bool) {
 func (c *ServerClock) offset(now time.Time) (offset, uncertainty time.Duration, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.rules.proven {
+	if !c.steady {
 		return 0, 0, false
 	}
 	best := c.samples[0]

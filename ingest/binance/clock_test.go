@@ -203,3 +203,36 @@ func TestServerClockOffset(t *testing.T) {
 		}
 	})
 }
+
+// TestOffsetOutlivesTheAnswers: that the server falls silent moves no clock.
+func TestOffsetOutlivesTheAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newShared()
+		known := func(when string, want bool) {
+			t.Helper()
+			off, unsure, ok := c.Offset()
+			if ok != want || ok && (off-c.off).Abs() > unsure {
+				t.Errorf("%s: %v ± %v, %v; it is %v", when, off, unsure, ok, c.off)
+			}
+		}
+		for range 3 {
+			c.Fresh(t.Context())
+		}
+		known("at first", true)
+		c.set(c.trip, true)
+		for range 600 {
+			c.Fresh(t.Context())
+		}
+		known("after ten minutes of silence", true)
+		if s := c.Now(t.Context()); s != 0 {
+			t.Errorf("its time was carried on for ten minutes: %v", s)
+		}
+		// It comes back with another time: one answer proves nothing, two do.
+		c.set(c.trip, false)
+		c.off += time.Minute
+		c.Fresh(t.Context())
+		known("after one answer", false)
+		c.Fresh(t.Context())
+		known("after two", true)
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -114,20 +115,24 @@ func (c *conn) suffix() string {
 	return "@trade"
 }
 
-func (c *conn) dial(ctx context.Context, url string) error {
+func (c *conn) dial(ctx context.Context, address string) error {
 	dctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	header := http.Header{}
 	if c.cfg.sbe() {
 		header.Set("X-MBX-APIKEY", c.cfg.APIKey)
 	}
-	ws, resp, err := websocket.Dial(dctx, url, &websocket.DialOptions{
+	ws, resp, err := websocket.Dial(dctx, address, &websocket.DialOptions{
 		HTTPClient:     c.http,
 		HTTPHeader:     header,
 		OnPongReceived: func(_ context.Context, payload []byte) { c.pong(payload) },
 	})
 	if err != nil {
-		err = fmt.Errorf("connect to %s: %w", c.url, err)
+		var ue *url.Error
+		if errors.As(err, &ue) {
+			err = ue.Err // the address with all its streams would hide the cause
+		}
+		err = fmt.Errorf("connect to %s (streams: %d): %w", c.url, len(c.list), err)
 		// What the server says of the request itself will not change.
 		if resp != nil && (resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusUpgradeRequired || resp.StatusCode == http.StatusUnauthorized) {
 			return c.final(err)

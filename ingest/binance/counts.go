@@ -15,7 +15,8 @@ type Counts struct {
 	// the first.
 	Last schema.Time
 	// Lag is from a trade's event time E, when the exchange sent it, to its
-	// receipt here, by the local clock put right by SetOffset.
+	// receipt here, by the local clock put right by SetOffset. With a REST
+	// client nothing is counted before that.
 	Lag latency.Snapshot
 }
 
@@ -23,6 +24,7 @@ type counts struct {
 	frames, bytes, last atomic.Int64
 
 	offset atomic.Int64 // of the local clock against the exchange's, µs
+	known  atomic.Bool  // that is; without a REST client the local clock is taken
 	hist   latency.Histogram
 }
 
@@ -33,6 +35,9 @@ func (c *counts) frame(n int, received schema.Time) {
 }
 
 func (c *counts) lag(e, received schema.Time) {
+	if !c.known.Load() { // the two clocks may be hours apart
+		return
+	}
 	c.hist.Observe(time.Duration(int64(received-e)+c.offset.Load()) * time.Microsecond)
 }
 
@@ -43,4 +48,7 @@ func (s *Source) Counts() Counts {
 }
 
 // SetOffset says by how much the exchange's clock is ahead of the local one.
-func (s *Source) SetOffset(d time.Duration) { s.counts.offset.Store(d.Microseconds()) }
+func (s *Source) SetOffset(d time.Duration) {
+	s.counts.offset.Store(d.Microseconds())
+	s.counts.known.Store(true)
+}

@@ -58,6 +58,7 @@ type Client struct {
 	budget *Budget
 	clock  *ServerClock
 	last   atomic.Pointer[Reply]
+	calls  calls
 }
 
 // NewClient makes a client of the server at base, or of several, with commas
@@ -100,6 +101,9 @@ func (c *Client) Use(b *Budget) { c.budget = b }
 
 // Budget is what the client's calls are under.
 func (c *Client) Budget() *Budget { return c.budget }
+
+// Addresses names the servers.
+func (c *Client) Addresses() string { return strings.Join(c.bases, ",") }
 
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
@@ -146,18 +150,20 @@ func (c *Client) get(ctx context.Context, r request, v any) (Reply, error) {
 	for try := 1; ; try++ {
 		i := c.base.Load()
 		a, err := c.try(ctx, c.bases[int(i)%len(c.bases)], &r, v)
-		if err == nil {
-			return a, nil
+		if err != nil {
+			err = fmt.Errorf("get %s: %w", r.path, err)
 		}
-		err = fmt.Errorf("get %s: %w", r.path, err)
-		if !elsewhere(err) {
-			return a, err
+		more := elsewhere(err)
+		if more { // of many calls that fail together one moves on for all
+			c.base.CompareAndSwap(i, i+1)
 		}
-		// Of many calls that fail together one moves on for all.
-		c.base.CompareAndSwap(i, i+1)
-		if try == len(c.bases) || ctx.Err() != nil || broken(err) {
-			return a, err
+		if more && try < len(c.bases) && ctx.Err() == nil && !broken(err) {
+			continue
 		}
+		if !a.Sent.IsZero() { // else it waited for the budget in vain
+			c.calls.note(r.path, err, time.Now())
+		}
+		return a, err
 	}
 }
 
@@ -182,6 +188,10 @@ func (c *Client) try(ctx context.Context, base string, r *request, v any) (a Rep
 	a.Received = time.Now()
 	if err != nil {
 		call.Done(0, nil)
+		var ue *url.Error
+		if errors.As(err, &ue) {
+			ue.URL = base // the path stands before it, and the rest hides the cause
+		}
 		return a, err
 	}
 	defer resp.Body.Close()

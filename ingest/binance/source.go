@@ -57,6 +57,7 @@ func NewSource(cfg Config, out Out) (*Source, error) {
 	}
 	s := &Source{cfg: cfg, out: out, http: &http.Client{Transport: t}, renew: make(chan string, 1),
 		handed: make(chan struct{}, 1), symbols: slices.Clone(cfg.Symbols)}
+	s.counts.known.Store(cfg.REST == nil)
 	for _, u := range strings.Split(cfg.WS, ",") {
 		u, err := baseURL(strings.TrimSpace(u), "wss", "ws")
 		if err != nil {

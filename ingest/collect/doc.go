@@ -7,6 +7,7 @@
 //	poller  asks REST for what is new, in place of connections (poll.go)
 //	series  one symbol's ids: what came, what is missing
 //	hole    a stretch of ids that were not seen; it is fetched by REST
+//	outage  REST's, told of once and once when it is over (outage.go)
 //	Dump    one of Binance's public dumps, read from a file
 //	Frames  recorded websocket frames, read from a file
 //	Dumps   files one after the other, fetched where they must be

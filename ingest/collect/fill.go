@@ -65,7 +65,7 @@ func (l *Live) mender(ctx context.Context, g *group, y *series) {
 			continue
 		}
 		if h.count() > l.holeMax() && l.waits(g, &h) {
-			g.lose(y, h.first, fmt.Sprintf("longer than %d ids: it waits for a dump", l.holeMax()))
+			g.lose(y, h.first, fmt.Sprintf("longer than %d ids: %s", l.holeMax(), l.dumpsWord()))
 			continue
 		}
 		if !l.turns.take(ctx) {
@@ -112,6 +112,7 @@ func (l *Live) fill(ctx context.Context, g *group, y *series, h hole) {
 	}
 	if err == nil || l.ctx.Err() != nil {
 		l.trouble.over()
+		g.eased(y, h.whole)
 		return
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
@@ -132,7 +133,19 @@ func (l *Live) fill(ctx context.Context, g *group, y *series, h hole) {
 		g.keep(g.settle(y))
 		return
 	}
+	x.trouble = err.Error()
 	l.Log.Debug("fill a gap: trying again", "symbol", y.name, "first", h.first, "last", h.last, "err", err)
+}
+
+// eased forgets the trouble that calls for a stretch had: one was answered.
+func (g *group) eased(y *series, whole *stretch) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range y.holes {
+		if x := &y.holes[i]; x.whole == whole {
+			x.trouble = ""
+		}
+	}
 }
 
 // fillAggregates fetches a page of aggregates: six times cheaper than single
@@ -201,7 +214,7 @@ func (l *Live) fillSingles(ctx context.Context, g *group, y *series, h hole) err
 	if skipped { // the first id must be the one asked for
 		upTo := min(page.FirstRow-1, h.last)
 		g.split(y, h.first, upTo)
-		why := fmt.Sprintf("the exchange's REST side gives ids from %d on: it waits for a dump", page.FirstRow)
+		why := fmt.Sprintf("the exchange's REST side gives ids from %d on: %s", page.FirstRow, l.dumpsWord())
 		g.change(y, h.first, func(x *hole) {
 			if len(page.Trades) > 0 {
 				x.before = page.Trades[0].Time
@@ -331,7 +344,8 @@ func (g *group) came(y *series, fits []schema.Trade, now time.Time) (n int64) {
 			}
 			g.live.stats.Fill.Observe(now.Sub(whole.found))
 			g.live.stats.filled.Add(1)
-			g.live.Log.Info("a gap is filled", "symbol", y.name, "first", whole.first, "last", whole.last, "after", now.Sub(whole.found).Round(time.Millisecond))
+			g.live.filled.add(filledGap{y.name, whole.first, whole.last, now.Sub(whole.found)}, now)
+			g.live.Log.Debug("a gap is filled", "symbol", y.name, "first", whole.first, "last", whole.last, "after", now.Sub(whole.found).Round(time.Millisecond))
 		}
 	}
 	return n

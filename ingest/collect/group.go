@@ -29,7 +29,10 @@ type group struct {
 	renewed time.Time // when silence last asked for another connection
 	losses  int64
 	renews  int64
-	why     string // of the last loss or renewal
+	lost    time.Time // when the last connection was lost; zero: none has been
+	why     string    // of the last loss or renewal
+	whyAt   time.Time
+	replied time.Time // when polling was last answered
 	err     error
 }
 
@@ -183,8 +186,15 @@ func (g *group) brought(names []string) {
 	}
 }
 
+// note keeps why the connection was lost, renewed or could not be made. The
+// caller holds mu.
+func (g *group) note(why string) { g.why, g.whyAt = why, time.Now() }
+
 // unprove says that trades may have been missed. The caller holds mu.
 func (g *group) unprove() {
+	if g.up {
+		g.lost = time.Now()
+	}
 	g.up = false
 	heard := time.Now()
 	if g.source != nil {
@@ -220,7 +230,7 @@ func (g *group) hooks() binance.Hooks {
 		Renewed: func(s binance.Session, why string) {
 			g.mu.Lock()
 			g.renews++
-			g.why = why
+			g.note(why)
 			g.brought(s.Symbols)
 			g.mu.Unlock()
 			log.Info("another connection has taken over", "why", why, "symbols", g.size())
@@ -228,7 +238,7 @@ func (g *group) hooks() binance.Hooks {
 		Disconnected: func(err error, pause time.Duration) {
 			g.mu.Lock()
 			g.losses++
-			g.why = err.Error()
+			g.note(err.Error())
 			g.unprove()
 			g.stream.Down()
 			g.mu.Unlock()
@@ -236,7 +246,7 @@ func (g *group) hooks() binance.Hooks {
 		},
 		Failed: func(err error, pause time.Duration) {
 			g.mu.Lock()
-			g.why = err.Error()
+			g.note(err.Error())
 			if !g.up { // what came by it proves nothing of what comes by the next
 				g.unprove()
 			}

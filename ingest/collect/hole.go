@@ -36,6 +36,9 @@ type hole struct {
 	due    time.Time // of the next try
 	why    string    // why it can't be had; "" while it may
 	whole  *stretch
+	// trouble is why the last call for it failed, which will be made again; ""
+	// if it did not.
+	trouble string
 }
 
 // stretch is a hole as it was found, of which the pieces are told as one.
@@ -81,7 +84,7 @@ func (h *hole) backoff(now time.Time) {
 
 // lose notes why the hole can't be had. It is tried again much later.
 func (h *hole) lose(why string, now time.Time) {
-	h.why, h.waived, h.due = why, true, now.Add(lostRetry)
+	h.why, h.waived, h.trouble, h.due = why, true, "", now.Add(lostRetry)
 }
 
 // holes are a symbol's, by id: nearly always none.

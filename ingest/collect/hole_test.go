@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Holes are cut and removed as a plain set of ids would be, and each stretch is
@@ -54,5 +55,14 @@ func TestHolesAgreeWithASet(t *testing.T) {
 		if n := s.missing(0, 100); n != int64(len(ids)) {
 			t.Errorf("removed %d to %d: %d ids are missing, want %d", c.first, c.last, n, len(ids))
 		}
+	}
+}
+
+// A hole that was given up tells why, not what went wrong before.
+func TestALostHoleTellsWhy(t *testing.T) {
+	h := hole{trouble: "http 502"}
+	h.lose("longer than 9 ids", time.Now())
+	if h.why != "longer than 9 ids" || h.trouble != "" || !h.waived {
+		t.Errorf("%+v", h)
 	}
 }

@@ -49,6 +49,9 @@ type Live struct {
 	trades atomic.Int64
 	begun  atomic.Bool // every group of symbols has been made
 	stats  stats
+	filled filledSum
+	// awaited is why the exchange's symbols are still waited for; nil if not.
+	awaited atomic.Pointer[string]
 
 	trouble trouble
 	ctx     context.Context // ends with Run; menders live in it
@@ -134,9 +137,11 @@ func (l *Live) Run(ctx context.Context) error {
 	} else if !l.blind() {
 		group.Go(func() error { return l.check(inner) })
 		group.Go(func() error { return l.elsewhere(inner) })
+		group.Go(func() error { return l.tellOutages(inner) })
 	}
 	if !l.blind() {
 		group.Go(func() error { return l.gaps(inner) })
+		group.Go(func() error { return l.tellFilled(inner) })
 		group.Go(func() error { return l.refresh(inner, market) })
 	}
 	err = group.Wait()

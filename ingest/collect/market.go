@@ -55,19 +55,9 @@ func (l *Live) market(ctx context.Context) (*market, error) {
 		m.names = names
 		return m, nil
 	}
-	info, tickers, err := l.ask(ctx, true)
-	for err != nil {
-		// An exchange that answers and has trouble is waited for; one that is
-		// not there may be a wrong address.
-		wait, again := binance.Retryable(err)
-		if !again || !answered(err) {
-			return nil, err
-		}
-		l.Log.Warn("the exchange does not tell its symbols yet; trying again", "err", err, "in", wait)
-		if !l.pause(ctx, wait) {
-			return nil, ctx.Err()
-		}
-		info, tickers, err = l.ask(ctx, true)
+	info, tickers, err := l.askUntil(ctx)
+	if err != nil {
+		return nil, err
 	}
 	if m.names, err = l.Select.Choose(info, tickers); err != nil {
 		return nil, err
@@ -85,8 +75,44 @@ func (l *Live) market(ctx context.Context) (*market, error) {
 	return m, nil
 }
 
-func answered(err error) bool {
-	return errors.As(err, new(*binance.APIError)) || errors.As(err, new(*binance.LimitError))
+const (
+	// askPauseMost is the longest pause between two questions for the symbols
+	// while the exchange does not answer.
+	askPauseMost = 10 * time.Second
+	// askTellEvery is how often the log says that they are still waited for.
+	askTellEvery = 30 * time.Second
+)
+
+// askUntil asks until the exchange answers. Waiting loses nothing, since what is
+// missed meanwhile is fetched. It gives up where asking again can't help.
+func (l *Live) askUntil(ctx context.Context) (*binance.ExchangeInfo, []binance.Ticker24h, error) {
+	began := time.Now()
+	var told time.Time
+	for pause := time.Duration(0); ; pause = min(2*pause, askPauseMost) {
+		info, tickers, err := l.ask(ctx, true)
+		if err == nil {
+			if !told.IsZero() {
+				l.Log.Info("the exchange tells its symbols", "after", time.Since(began).Round(time.Millisecond))
+			}
+			l.awaited.Store(nil)
+			return info, tickers, nil
+		}
+		wait, again := binance.Retryable(err)
+		if ctx.Err() != nil || !again {
+			return nil, nil, err
+		}
+		why := err.Error()
+		l.awaited.Store(&why)
+		pause = max(pause, wait)
+		if time.Since(told) >= askTellEvery {
+			told = time.Now()
+			l.Log.Warn("nothing is collected before the exchange tells its symbols; trying again and again", "rest", l.Source.REST.Addresses(),
+				"for", time.Since(began).Round(time.Second), "err", err)
+		}
+		if !l.pause(ctx, pause) {
+			return nil, nil, ctx.Err()
+		}
+	}
 }
 
 // ask asks for the symbols and, where they are needed, the day's figures.

@@ -74,6 +74,18 @@ func (l *Live) waits(g *group, h *hole) bool {
 	return h.after <= 0
 }
 
+// NoDumps ends the reason of a hole that only a dump could close, where no
+// dumps are set.
+const NoDumps = "no dumps are set"
+
+// dumpsWord says what comes of a hole that only a dump can close.
+func (l *Live) dumpsWord() string {
+	if l.Dumps == nil {
+		return NoDumps
+	}
+	return "it waits for a dump"
+}
+
 // forsake gives a hole to the dumps, since REST doesn't have it. The caller
 // holds mu.
 func (g *group) forsake(y *series, x *hole, why string) {

@@ -178,6 +178,7 @@ func (p *poller) round(ctx context.Context) (cost int64, err error) {
 func (g *group) answered(s schema.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.replied = time.Now()
 	g.brought(sortedKeys(g.series))
 	if !g.up {
 		return g.lift(s)
@@ -308,7 +309,7 @@ func (p *poller) failed(err error) {
 			g.unprove()
 			g.stream.Down()
 		}
-		g.why = err.Error()
+		g.note(err.Error())
 		g.mu.Unlock()
 	}
 	if !p.quiet {

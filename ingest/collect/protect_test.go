@@ -276,7 +276,7 @@ func TestRESTNoLongerHasThem(t *testing.T) {
 	told := tell(b.log())
 	for _, s := range second.Status().Symbols {
 		h := s.Holes[0]
-		if h.First != last[s.Symbol]+1 || !strings.Contains(h.Why, "it waits for a dump") {
+		if h.First != last[s.Symbol]+1 || !strings.HasSuffix(h.Why, ": "+NoDumps) {
 			t.Errorf("%s: lacks %+v, was stopped at %d", s.Symbol, h, last[s.Symbol])
 		}
 		for id := h.First; id <= h.Last; id++ {
