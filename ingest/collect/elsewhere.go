@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -58,7 +59,11 @@ func (l *Live) elsewhere(ctx context.Context) error {
 				l.Log.Debug("look into the log for what is missing", "err", err)
 			}
 			l.pause(ctx, elsewherePause)
-			continue
+			if !errors.Is(err, context.DeadlineExceeded) {
+				continue
+			}
+			// There is much to read: calls need not wait, and the next look goes on
+			// where this one stopped.
 		}
 		for name := range since {
 			of[name].looked(name, now)
