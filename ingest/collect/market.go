@@ -254,7 +254,7 @@ func (l *Live) remove(g *group, name string) error {
 	g.mu.Lock()
 	if len(g.series) == 1 && g.source != nil {
 		g.mu.Unlock()
-		return nil // a connection needs one; it stays silent
+		return g.follow(name, schemapb.TradingStatus_TRADING_STATUS_DELISTED) // a connection needs one; it stays silent
 	}
 	var err error
 	if y := g.series[name]; y != nil && !y.early {

@@ -131,3 +131,17 @@ func TestANameVanishes(t *testing.T) {
 	c.stop()
 	b.kept(b.log(), false)
 }
+
+// TestTheOnlyNameVanishes: so does the only symbol of a connection, which needs
+// one. The collector goes on, and tells that it is gone.
+func TestTheOnlyNameVanishes(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, faulty(50, 1, double.Fault{Kind: "delist", At: 12 * time.Second, Market: true, Symbols: []string{"BTCUSDT"}}))
+	c := b.collect(func(l *Live) { l.RefreshEvery = 300 * time.Millisecond })
+	b.until("it is told as gone", func() bool {
+		s := c.Status().Symbols
+		return len(s) == 1 && s[0].Status == schemapb.TradingStatus_TRADING_STATUS_DELISTED
+	})
+	c.stop()
+	b.kept(b.log(), false)
+}
