@@ -29,10 +29,8 @@ func (a *app) doubleCommand() command {
 			"millrace double --from frames.gz --speed 10 --listen 127.0.0.1:9443 --until-done\n" +
 			"millrace double truth --seed 7 --market-start 2026-05-01 --market-until 2026-05-02 --periods 1m,1h\n" +
 			"millrace ingest --binance-ws ws://127.0.0.1:9443 --binance-rest http://127.0.0.1:9443 --symbols BTCUSDT",
-		groups: []string{gMarket, gDouble, gDev, gRun},
-		leave: append([]string{"data", "http"}, names(func(r *setting) bool {
-			return r.group == gDev && r.name != "until-done"
-		})...),
+		groups: []string{gMarket, gDouble, gRun},
+		leave:  []string{"data", "http"},
 		run: func(ctx context.Context, s *settings, args []string) error {
 			switch {
 			case len(args) == 0 && truth.given():

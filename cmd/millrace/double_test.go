@@ -74,6 +74,9 @@ func TestDoubleWithWrongInput(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "text"), "hello\n")
 	write(t, filepath.Join(dir, "wrong.yaml"), "seed: 1\nfaults:\n  - kind: cat\n")
+	write(t, filepath.Join(dir, "frames"), recording)
+	write(t, filepath.Join(dir, "nosuch.yaml"), "faults:\n  - {kind: stall, at: 1s, symbols: [NOSUCH]}\n")
+	write(t, filepath.Join(dir, "times.yaml"), "faults:\n  - {kind: rest-ban, at: 1s}\n")
 	for _, c := range []struct {
 		name string
 		args []string
@@ -84,10 +87,15 @@ func TestDoubleWithWrongInput(t *testing.T) {
 		{"no recording", []string{"--from", filepath.Join(dir, "text")}, exitFailure, "line 1"},
 		{"no scenario", []string{"--scenario", filepath.Join(dir, "none")}, exitUsage, "--scenario: "},
 		{"wrong scenario", []string{"--scenario", filepath.Join(dir, "wrong.yaml")}, exitUsage, `wrong.yaml:3: unknown kind "cat"`},
-		{"no such symbol", []string{"--wait-for", "NOSUCH"}, exitFailure, "symbol NOSUCH is not in the market"},
-		{"no past", []string{"--pace", "2"}, exitFailure, "only a market with a start in the past can have a pace"},
+		{"no such symbol", []string{"--wait-for", "NOSUCH"}, exitUsage, "symbol NOSUCH is not in the market, which has BTCUSDT, ETHUSDT, "},
+		{"no such symbol in the recording", []string{"--from", filepath.Join(dir, "frames"), "--wait-for", "NOSUCH"}, exitUsage, "symbol NOSUCH is in none of the recordings: they hold [BTCUSDT]"},
+		{"no such symbol in the scenario", []string{"--scenario", filepath.Join(dir, "nosuch.yaml")}, exitUsage, "stall: there is no symbol NOSUCH"},
+		{"a scenario without a time", []string{"--scenario", filepath.Join(dir, "times.yaml")}, exitUsage, "needs for"},
+		{"a start to come", []string{"--market-start", "2999-01-01"}, exitUsage, "the market's start 2999-01-01"},
+		{"no date", []string{"--market-start", "yesterday"}, exitUsage, "is neither a date"},
+		{"no past", []string{"--pace", "2"}, exitUsage, "only a market with a start in the past can have a pace"},
 		{"paced recording", []string{"--from", filepath.Join(dir, "text"), "--pace", "2"}, exitUsage, "not of recordings"},
-		{"end before start", []string{"--market-start", "2025-05-01", "--market-until", "2025-04-01"}, exitFailure, "is not behind its start"},
+		{"end before start", []string{"--market-start", "2025-05-01", "--market-until", "2025-04-01"}, exitUsage, "is not behind its start"},
 		{"no end", []string{"--until-done"}, exitUsage, "a made-up market has no end"},
 	} {
 		code, _, errs := runTest(t, nil, append([]string{"double", "--listen", "127.0.0.1:0"}, c.args...)...)

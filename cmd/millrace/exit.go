@@ -11,6 +11,9 @@ import (
 	"github.com/go-sql-driver/mysql"
 	"github.com/nats-io/nats.go"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"millrace/ingest/binance"
+	"millrace/ingest/double"
 )
 
 // Exit codes. `millrace help exit-codes` explains them to users.
@@ -53,6 +56,9 @@ var classes = []struct {
 }{
 	{is(errInterrupted), exitInterrupted},
 	{is(context.Canceled), exitInterrupted},
+	{is(binance.ErrNoSymbol), exitUsage},
+	{func(err error) bool { var e *binance.UnknownError; return errors.As(err, &e) }, exitUsage},
+	{func(err error) bool { var e *double.ConfigError; return errors.As(err, &e) }, exitUsage},
 	{is(kerr.SaslAuthenticationFailed), exitUsage},
 	{is(nats.ErrAuthorization), exitUsage},
 	{mysqlRefuses, exitUsage},

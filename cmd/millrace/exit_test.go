@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"millrace/ingest/binance"
+	"millrace/ingest/double"
 )
 
 func TestExitCodes(t *testing.T) {
@@ -26,6 +29,9 @@ func TestExitCodes(t *testing.T) {
 		{"none", nil, exitOK},
 		{"any", errors.New("x"), exitFailure},
 		{"usage", fmt.Errorf("step: %w", usagef("x")), exitUsage},
+		{"unknown symbols", fmt.Errorf("x: %w", &binance.UnknownError{}), exitUsage},
+		{"no symbol", fmt.Errorf("x: %w", binance.ErrNoSymbol), exitUsage},
+		{"no double", fmt.Errorf("x: %w", &double.ConfigError{}), exitUsage},
 		{"away", errors.Join(errors.New("x"), awayf("y")), exitAway},
 		{"port taken", fmt.Errorf("listen: %w", taken), exitAway},
 		{"refused", fmt.Errorf("dial: %w", refused), exitAway},

@@ -124,8 +124,22 @@ func (s *ingestStatus) writeCalls(b *strings.Builder) {
 	}
 }
 
+// writeResting names symbols that are collected and not traded now.
+func (s *ingestStatus) writeResting(b *strings.Builder) {
+	var list []string
+	for i := range s.Symbols {
+		if x := &s.Symbols[i]; x.Status != "trading" && x.Status != "unknown" {
+			list = append(list, clip(x.Symbol, 30)+" "+clip(x.Status, 20))
+		}
+	}
+	if len(list) > 0 {
+		fmt.Fprintf(b, "resting  %d not traded now: %s\n", len(list), some(list))
+	}
+}
+
 // writeAttention lists the symbols that need attention, the worst first.
 func (s *ingestStatus) writeAttention(b *strings.Builder, most int) {
+	s.writeResting(b)
 	var list []*symbolJSON
 	for i := range s.Symbols {
 		if x := &s.Symbols[i]; x.Held || x.Silent || len(x.Holes) > 0 {

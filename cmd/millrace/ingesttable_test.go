@@ -11,6 +11,7 @@ import (
 	"millrace/ingest"
 	"millrace/ingest/binance"
 	"millrace/ingest/collect"
+	"millrace/schema/schemapb"
 )
 
 // statusCase is a status of collecting at a fixed time.
@@ -79,6 +80,19 @@ BBBUSDT  unknown     1m30s     2s           15  2 holes, ids 30 to 34: can't be 
 	reasons := strings.Join(s.Reasons, "\n")
 	if want := "connection 1 of 1 symbol does not stand: read: connection reset by \x1b[2Jpeer\nREST has failed since 11:58:51 (41 calls), so what is missed can't be fetched: get /api/v3/time: http \x1b502\nBBBUSDT has been held for 1m30s: 2 holes"; s.Ready || reasons != want {
 		t.Errorf("reasons:\n%s\nwant:\n%s", reasons, want)
+	}
+}
+
+// A symbol that isn't traded needs no attention, and is named.
+func TestStatusOfRestingSymbols(t *testing.T) {
+	c := badDay()
+	c.Symbols = c.Symbols[:1]
+	if got := c.status(t).text(c.status(t), 1); strings.Contains(got, "resting") {
+		t.Errorf("got:\n%s", got)
+	}
+	c.Symbols[0].Status = schemapb.TradingStatus_TRADING_STATUS_BREAK
+	if got := c.status(t).text(c.status(t), 1); !strings.HasSuffix(got, "\nresting  1 not traded now: AAAUSDT break\nsymbols  1, none needs attention\n") {
+		t.Errorf("got:\n%s", got)
 	}
 }
 

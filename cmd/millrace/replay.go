@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
@@ -59,6 +61,9 @@ func runReplay(ctx context.Context, s *settings, paths []string, sc *screen, log
 	if err != nil {
 		return err
 	}
+	if missing, have := without(s.Binance.Symbols, files); len(missing) > 0 {
+		log.Warn("no file is of these symbols", "symbols", missing, "files are of", have)
+	}
 	d := &collect.Dumps{Again: s.Replay.Again, RequireChecksum: s.Replay.RequireChecksum, Log: log}
 	if s.Replay.Days != (dayRange{}) {
 		d.Store, err = file.NewStore(file.StoreConfig{Base: string(s.Binance.Dumps), Dir: s.dumpsFolder(), CA: s.Binance.CA, Log: log})
@@ -102,7 +107,7 @@ func runReplay(ctx context.Context, s *settings, paths []string, sc *screen, log
 	case err != nil:
 		return err
 	case len(p.Unpublished) > 0:
-		return awayf("%d of %s not published, or not yet; the first is %s. The others are in the log", len(p.Unpublished), plural(p.Files, "dump"), p.Unpublished[0])
+		return awayf("%s", unpublished(s.Binance.Symbols, p.Unpublished, p.Files, s.Replay.Days.count()))
 	}
 	return nil
 }
@@ -139,7 +144,7 @@ func (s *settings) filesToReplay(paths []string) ([]collect.File, error) {
 			return nil, usagef("%w", err)
 		}
 		if len(found) == 0 {
-			return nil, usagef("%s: no dump below it has a name of Binance's (SYMBOL-trades-YYYY-MM-DD.zip) and one of the symbols", path)
+			return nil, s.nothingBelow(path)
 		}
 		for _, f := range found {
 			files = append(files, collect.File{Path: f})
@@ -148,10 +153,91 @@ func (s *settings) filesToReplay(paths []string) ([]collect.File, error) {
 	return files, nil
 }
 
+// nothingBelow says that a folder has none of the dumps wanted, and which it has.
+func (s *settings) nothingBelow(path string) error {
+	all, err := file.Find(path, nil)
+	if err != nil {
+		return usagef("%w", err)
+	}
+	if len(all) == 0 {
+		return usagef("%s: no dump below it has a name of Binance's (SYMBOL-trades-YYYY-MM-DD.zip)", path)
+	}
+	return usagef("%s: no dump below it is of %s; below it are those of %s", path, some(s.Binance.Symbols), some(symbolsOf(all)))
+}
+
+// without gives those of the symbols of which there is no file; none where a
+// file's name doesn't tell.
+func without(symbols []string, files []collect.File) (missing, have []string) {
+	var paths []string
+	for _, f := range files {
+		if _, named := file.ParseName(f.Path); !named {
+			return nil, nil
+		}
+		paths = append(paths, f.Path)
+	}
+	have = symbolsOf(paths)
+	return slices.DeleteFunc(slices.Clone(symbols), func(x string) bool { return slices.Contains(have, x) }), have
+}
+
+// symbolsOf gives the symbols that the names of dumps tell.
+func symbolsOf(paths []string) []string {
+	var all []string
+	for _, path := range paths {
+		if n, ok := file.ParseName(path); ok {
+			all = append(all, n.Symbol)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// some lists names, the first ten where there are more.
+func some(names []string) string {
+	const most = 10
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+// unpublished tells which of the dumps of days there are not, and which of the
+// symbols has any in the log. A month that is missing was asked for by its days.
+func unpublished(symbols, missing []string, files, days int) string {
+	text := fmt.Sprintf("%d of %s not published, or not yet; the first is %s", len(missing), plural(files, "dump"), missing[0])
+	of := map[string]int{}
+	for _, name := range missing {
+		if n, ok := file.ParseName(name); ok {
+			of[n.Symbol]++
+		}
+	}
+	var none, have []string
+	for _, x := range symbols {
+		if of[x] == days {
+			none = append(none, x)
+		} else {
+			have = append(have, x)
+		}
+	}
+	if len(none) > 0 {
+		text += fmt.Sprintf("; of %s there is none: is that a symbol of Binance's, and was it traded then?", some(none))
+	}
+	switch {
+	case len(have) == 0:
+		return text
+	case len(none) == 0:
+		text += "."
+	}
+	return text + fmt.Sprintf(" The other %d, of %s, are in the log", files-len(missing), some(have))
+}
+
 // symbolOf gives the symbol to read a dump with. Of several, one with a name of
 // Binance's says which it is of.
 func (s *settings) symbolOf(path string) (string, error) {
-	if _, named := file.ParseName(path); named && len(s.Binance.Symbols) > 1 {
+	n, named := file.ParseName(path)
+	if named && len(s.Binance.Symbols) > 0 && !slices.Contains(s.Binance.Symbols, n.Symbol) {
+		return "", usagef("%s: its name says %s, which is none of --symbols %s", path, n.Symbol, some(s.Binance.Symbols))
+	}
+	if named && len(s.Binance.Symbols) > 1 {
 		return "", nil
 	}
 	return s.dumpSymbol()

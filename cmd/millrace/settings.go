@@ -147,6 +147,9 @@ type replaySettings struct {
 // dayRange is both ends of a range of days; the zero one is none.
 type dayRange struct{ From, To schema.Time }
 
+// count is how many days it has, both ends included.
+func (r dayRange) count() int { return int((r.To-r.From)/schema.Day) + 1 }
+
 type devSettings struct {
 	KafkaPort, NATSPort, HTTPPort int
 	UntilDone                     bool

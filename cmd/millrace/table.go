@@ -131,7 +131,7 @@ var table = rows(
 		{name: "margin", group: gProduce, def: "250ms", help: "how far behind the exchange's clock time is promised",
 			field: func(s *settings) field { return span(&s.Produce.Margin, 0, 10*time.Second) }},
 
-		{name: "symbols", group: gBinance, help: "symbols to collect: names, patterns (*USDT), the N with the greatest volume of the day (top:N, or top:N:USDT of those quoted in USDT), less exclusions (-*UPUSDT); for a dump, the symbol its file name doesn't tell",
+		{name: "symbols", group: gBinance, help: "symbols to collect: names, patterns (*USDT), the N with the greatest volume of the day (top:N, or top:N:USDT of those quoted in USDT), less exclusions (-*UPUSDT); small letters count as capitals; for a dump, the symbol its file name doesn't tell",
 			field: func(s *settings) field { return selection(&s.Binance.Symbols) }},
 		{name: "streams", group: gBinance, def: streamsTrade, help: "what to collect from: streams of single trades or of aggregates, binary streams (SBE, with an API key), or REST where no websocket gets through",
 			field: func(s *settings) field {
@@ -209,6 +209,8 @@ var table = rows(
 			field: func(s *settings) field { return seed(&s.Market.Seed) }},
 		{name: "market-symbols", group: gMarket, def: "20", help: "how many symbols it has",
 			field: func(s *settings) field { return whole(&s.Market.Symbols, 1, 5000) }},
+		{name: "until-done", group: gMarket, def: "false", help: "end when all of --from has gone its way; the double, when its recording or market is at its end too",
+			field: func(s *settings) field { return flagged(&s.Dev.UntilDone) }},
 		{name: "listen", group: gMarket, def: "127.0.0.1:9443", help: "where the double serves",
 			field: func(s *settings) field { return text(&s.Market.Listen, "HOST:PORT", hostPort) }},
 
@@ -241,8 +243,6 @@ var table = rows(
 			field: func(s *settings) field { return whole(&s.Dev.NATSPort, 0, math.MaxUint16) }},
 		{name: "http-port", group: gDev, def: "8080", help: "port of HTTP on 127.0.0.1; 0 takes a free one",
 			field: func(s *settings) field { return whole(&s.Dev.HTTPPort, 0, math.MaxUint16) }},
-		{name: "until-done", group: gDev, def: "false", help: "end when all of --from has gone its way",
-			field: func(s *settings) field { return flagged(&s.Dev.UntilDone) }},
 		{name: "fresh", group: gDev, def: "false", onFlagOnly: true, help: "delete the data folder's contents first, after asking",
 			field: func(s *settings) field { return flagged(&s.Dev.Fresh) }},
 		{name: "yes", group: gDev, def: "false", onFlagOnly: true, help: "don't ask",

@@ -7,7 +7,8 @@ var topics = []struct{ name, short, text string }{
 
     0  done; or a role that has no end of its own was stopped in good order
     1  failed
-    2  used or set wrongly, a wrong password among it: nothing was begun
+    2  used or set wrongly, a wrong password or a symbol that the exchange
+       doesn't have among it: nothing was begun
     3  not whole: dev --until-done found an open gap or wrote a dead letter,
        audit found a candle that differs, is missing or isn't final,
        ingest status found an open gap, a lost connection or a symbol that
@@ -18,6 +19,25 @@ var topics = []struct{ name, short, text string }{
        second signal
 
 The first SIGINT or SIGTERM stops in good order: what has been read is written, positions are kept. A second one ends the process at once, which loses nothing either, but makes the next start work more. Code 4 is worth a new try later, codes 2 and 3 are not.`},
+
+	{"dead-letters", "what dead letters are, and their reasons", `What can't be used is not dropped: it goes to the topic of dead letters (ticks.dead), with its reason and the error in the headers millrace-reason and millrace-error. The reasons:
+
+  straddle     an aggregate of which some trades were counted before. It heals:
+               those that are missing come from another ingestor, or are
+               fetched as single trades right after, and nothing is lost.
+               Ingestors of trade and of aggTrade side by side write some of
+               them in normal running; one kind of --streams for all
+               ingestors of a symbol avoids it
+  undecodable  a frame or a record that can't be read
+  invalid      a trade that contradicts itself
+  overflow     a number, or a sum, that doesn't fit
+  future       its time lies too far ahead of when it was written
+  final        its candle was final already
+  series       an old id with a new time: the exchange has begun its ids anew
+  unsettled    no settings stood in the log before it
+  unsupported  a kind of record that this version doesn't know
+
+A trade that was refused isn't counted, so its id is a gap until it comes some other way. ` + "`millrace ingest status`" + ` tells of open gaps.`},
 
 	{"settings", "where settings come from, and which place is strongest", `A setting can be given in four places. The first that gives it counts:
 

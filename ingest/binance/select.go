@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"millrace/schema"
 )
@@ -21,6 +23,9 @@ import (
 //	top:20        the same of all symbols
 //	-*UPUSDT, !X  never these, whatever else names them
 //
+// A symbol has letters and digits of any script, and no other signs of ASCII
+// than - _ and the point.
+//
 // Volumes in different quote assets cannot be compared without a rate of
 // exchange. So a top always ranks one quote asset: where its symbols have
 // several, the one that most of them have, the first by the alphabet of equals.
@@ -29,7 +34,27 @@ type Selection struct {
 	tops                   []top
 }
 
+// UnknownError reports names that the exchange doesn't have.
+type UnknownError struct {
+	Names []string
+	near  []string // what the exchange has instead, or ""
+}
+
+func (e *UnknownError) Error() string {
+	text := make([]string, len(e.Names))
+	for i, name := range e.Names {
+		if text[i] = name; e.near[i] != "" {
+			text[i] += " (did you mean " + e.near[i] + "?)"
+		}
+	}
+	return "symbols: unknown to the exchange: " + strings.Join(text, ", ")
+}
+
+// ErrNoSymbol reports a selection that fits none of the exchange's symbols.
+var ErrNoSymbol = errors.New("symbols: none of the exchange's match")
+
 type top struct {
+	item   string
 	n      int
 	quote  string // empty: any
 	within string // a pattern, or empty
@@ -87,7 +112,7 @@ func (s *Selection) addTop(text string) error {
 	if err != nil || n < 1 || n > maxTop {
 		return fmt.Errorf("%.20q is no number of symbols within 1 and %d", number, maxTop)
 	}
-	t := top{n: n}
+	t := top{item: "TOP:" + text, n: n}
 	if restricted {
 		if err := validPattern(of); err != nil {
 			return err
@@ -111,6 +136,11 @@ func validPattern(p string) error {
 	if strings.Contains(p, ":") {
 		return errors.New("a colon belongs only to top:N and top:N:QUOTE")
 	}
+	for _, r := range plain {
+		if r < utf8.RuneSelf && !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_.", r) {
+			return fmt.Errorf("%q holds %q; allowed are names (BTCUSDT), patterns in which * is any text (*USDT), top:N and top:N:QUOTE, and exclusions (-NAME or !NAME)", p, r)
+		}
+	}
 	return schema.ValidateSymbol(plain)
 }
 
@@ -126,52 +156,85 @@ func (s Selection) Plain() ([]string, bool) {
 	return slices.Compact(slices.Sorted(slices.Values(s.names))), true
 }
 
+// Names reports whether a symbol is named as such, and not excluded.
+func (s Selection) Names(symbol string) bool {
+	return slices.Contains(s.names, symbol) && !s.excludes(symbol)
+}
+
 // Choose gives the symbols, sorted. Patterns and tops take symbols of every
 // status that Binance describes. BREAK is among them: nothing comes then, but
 // the symbol may be back any moment. A top leaves out what did not trade in 24
-// hours. A symbol named as such need only exist.
+// hours. A symbol named as such need only exist; where some do not, it gives the
+// others and an UnknownError.
 func (s Selection) Choose(info *ExchangeInfo, tickers []Ticker24h) ([]string, error) {
-	known := make(map[string]*SymbolInfo, len(info.Symbols))
+	known := make(map[string]bool, len(info.Symbols))
+	for i := range info.Symbols {
+		known[info.Symbols[i].Symbol] = true
+	}
+	chosen := make(map[string]struct{})
+	var unknown UnknownError
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(s.names))) {
+		switch {
+		case s.excludes(name):
+		case known[name]:
+			chosen[name] = struct{}{}
+		default:
+			unknown.Names = append(unknown.Names, name)
+			unknown.near = append(unknown.near, nearest(name, info.Symbols))
+		}
+	}
+	s.each(info, tickers, func(_ string, symbols []string) {
+		for _, x := range symbols {
+			chosen[x] = struct{}{}
+		}
+	})
+	names := slices.Sorted(maps.Keys(chosen))
+	switch {
+	case len(unknown.Names) > 0:
+		return names, &unknown
+	case len(names) == 0:
+		return nil, fmt.Errorf("%w, of %d: look at the patterns and exclusions", ErrNoSymbol, len(info.Symbols))
+	}
+	return names, nil
+}
+
+// Idle gives the patterns and tops that fit no symbol now.
+func (s Selection) Idle(info *ExchangeInfo, tickers []Ticker24h) (items []string) {
+	s.each(info, tickers, func(item string, symbols []string) {
+		if len(symbols) == 0 {
+			items = append(items, item)
+		}
+	})
+	return items
+}
+
+// each calls fn with each pattern and top and the symbols that fit it.
+func (s Selection) each(info *ExchangeInfo, tickers []Ticker24h, fn func(item string, symbols []string)) {
 	var candidates []*SymbolInfo
 	for i := range info.Symbols {
-		x := &info.Symbols[i]
-		known[x.Symbol] = x
-		if collectable(x.Status) && !s.excludes(x.Symbol) {
+		if x := &info.Symbols[i]; collectable(x.Status) && !s.excludes(x.Symbol) {
 			candidates = append(candidates, x)
 		}
 	}
-	chosen := make(map[string]struct{})
-	for _, name := range s.names {
-		if s.excludes(name) {
-			continue
-		}
-		if known[name] == nil {
-			return nil, unknownSymbol(name, info.Symbols)
-		}
-		chosen[name] = struct{}{}
-	}
 	for _, p := range s.patterns {
+		var symbols []string
 		for _, x := range candidates {
 			if matches(p, x.Symbol) {
-				chosen[x.Symbol] = struct{}{}
+				symbols = append(symbols, x.Symbol)
 			}
 		}
+		fn(p, symbols)
 	}
-	if s.NeedsTickers() {
-		day := make(map[string]*Ticker24h, len(tickers))
-		for i := range tickers {
-			day[tickers[i].Symbol] = &tickers[i]
-		}
-		for _, t := range s.tops {
-			for _, symbol := range t.choose(candidates, day) {
-				chosen[symbol] = struct{}{}
-			}
-		}
+	if !s.NeedsTickers() {
+		return
 	}
-	if len(chosen) == 0 {
-		return nil, fmt.Errorf("symbols: none of the exchange's %d match: look at the patterns and exclusions", len(info.Symbols))
+	day := make(map[string]*Ticker24h, len(tickers))
+	for i := range tickers {
+		day[tickers[i].Symbol] = &tickers[i]
 	}
-	return slices.Sorted(maps.Keys(chosen)), nil
+	for _, t := range s.tops {
+		fn(t.item, t.choose(candidates, day))
+	}
 }
 
 func (s Selection) excludes(symbol string) bool {
@@ -232,18 +295,15 @@ func matches(pattern, text string) bool {
 	return true
 }
 
-// unknownSymbol names the nearest symbol that there is, if one is near.
-func unknownSymbol(name string, all []SymbolInfo) error {
-	best, nearest := max(2, len([]rune(name))/3)+1, ""
+// nearest gives the symbol that is most like a name, "" if none is.
+func nearest(name string, all []SymbolInfo) string {
+	best, found := max(2, len([]rune(name))/3)+1, ""
 	for i := range all {
-		if d := distance(name, all[i].Symbol); d < best || d == best && nearest != "" && all[i].Symbol < nearest {
-			best, nearest = d, all[i].Symbol
+		if d := distance(name, all[i].Symbol); d < best || d == best && found != "" && all[i].Symbol < found {
+			best, found = d, all[i].Symbol
 		}
 	}
-	if nearest == "" {
-		return fmt.Errorf("symbols: the exchange has no %s", name)
-	}
-	return fmt.Errorf("symbols: the exchange has no %s: did you mean %s?", name, nearest)
+	return found
 }
 
 // distance is the number of letters to put in, take out or change to make b of

@@ -1,6 +1,7 @@
 package binance
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -83,25 +84,30 @@ func TestSelectionChooses(t *testing.T) {
 func TestSelectionRefuses(t *testing.T) {
 	info, tickers := exchangeOf(t)
 	for items, says := range map[string]string{
-		"":                "item \"\"",
-		"BTCUSDT,":        "item \"\"",
-		"-BTCUSDT":        "nothing to collect",
-		"top:0":           "no number",
-		"top:x:USDT":      "no number",
-		"top:100001":      "no number",
-		"top:":            "no number",
-		"top:3:":          "item",
-		"top:3:A:B":       "colon",
-		"-top:3":          "cannot be excluded",
-		"BTC USDT":        "item",
-		"BTC|USDT*":       "item",
-		"-":               "item",
-		"BTCUSTD":         "did you mean BTCUSDT?",
-		"NOTHINGLIKETHIS": "no NOTHINGLIKETHIS",
-		"BTCUSDT,GONE":    "no GONE",
-		"*DOGE":           "none of the exchange's 11",
-		"top:3:DOGE":      "none of the exchange's 11",
-		"BTCUSDT,-*":      "none of the exchange's 11",
+		"":                          "item \"\"",
+		"BTCUSDT,":                  "item \"\"",
+		"-BTCUSDT":                  "nothing to collect",
+		"top:0":                     "no number",
+		"top:x:USDT":                "no number",
+		"top:100001":                "no number",
+		"top:":                      "no number",
+		"top:3:":                    "item",
+		"top:3:A:B":                 "colon",
+		"-top:3":                    "cannot be excluded",
+		"BTC USDT":                  "item",
+		"BTC|USDT*":                 "item",
+		"-":                         "item",
+		"BTCUSTD":                   "did you mean BTCUSDT?",
+		"NOTHINGLIKETHIS":           "unknown to the exchange: NOTHINGLIKETHIS",
+		"NOPE,BTCUSDT,BTCUSTD,GONE": "unknown to the exchange: BTCUSTD (did you mean BTCUSDT?), GONE, NOPE",
+		"*DOGE":                     "none of the exchange's match, of 11",
+		"top:3:DOGE":                "none of the exchange's match, of 11",
+		"BTCUSDT,-*":                "none of the exchange's match, of 11",
+		"?TCUSDT":                   `holds '?'; allowed are`,
+		"BTC/USDT":                  `holds '/'; allowed are`,
+		"*USDT,[BTC":                `holds '['; allowed are`,
+		"-$*":                       `holds '$'; allowed are`,
+		"top:3:U$D":                 `holds '$'; allowed are`,
 	} {
 		s, err := ParseSelection(strings.Split(items, ","))
 		if err == nil {
@@ -113,6 +119,24 @@ func TestSelectionRefuses(t *testing.T) {
 	}
 	if _, err := ParseSelection(nil); err == nil {
 		t.Error("an empty selection was accepted")
+	}
+}
+
+// A name that is gone leaves the others what they are, and what fits nothing is
+// told.
+func TestSelectionInPart(t *testing.T) {
+	info, tickers := exchangeOf(t)
+	s, err := ParseSelection([]string{"gone", "BTCUSDT", "nope*", "*USDC", "top:1:eur", "top:2:DOGE", "LOST"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Choose(info, tickers)
+	var unknown *UnknownError
+	if !errors.As(err, &unknown) || strings.Join(unknown.Names, " ") != "GONE LOST" || !slices.Contains(got, "BTCUSDT") {
+		t.Errorf("%v %v", got, err)
+	}
+	if idle := strings.Join(s.Idle(info, tickers), " "); idle != "NOPE* *USDC TOP:2:DOGE" {
+		t.Errorf("idle: %s", idle)
 	}
 }
 

@@ -51,14 +51,8 @@ func (l *Live) mender(ctx context.Context, g *group, y *series) {
 			g.keep(g.settle(y))
 		}
 		g.mu.Unlock()
-		if wait = max(wait, l.trouble.wait(now), y.calls.Sub(now)); wait > 0 {
-			t := time.NewTimer(wait)
-			select {
-			case <-t.C:
-			case <-y.wake:
-			case <-ctx.Done():
-			}
-			t.Stop()
+		if wait = max(wait, y.calls.Sub(now)); wait > 0 {
+			y.rest(ctx, wait)
 			continue
 		}
 		if l.fromDump(ctx, g, y, h) {
@@ -71,9 +65,26 @@ func (l *Live) mender(ctx context.Context, g *group, y *series) {
 		if !l.turns.take(ctx) {
 			continue
 		}
+		// Asked with the slot in hand: others may have failed while it was waited for.
+		if wait := l.trouble.enter(time.Now()); wait > 0 {
+			l.turns.give()
+			y.rest(ctx, wait)
+			continue
+		}
 		y.calls = time.Now().Add(l.spacing())
 		l.fill(ctx, g, y, h)
 		l.turns.give()
+	}
+}
+
+// rest has the mender wait, until something new is there at most.
+func (y *series) rest(ctx context.Context, wait time.Duration) {
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-y.wake:
+	case <-ctx.Done():
 	}
 }
 

@@ -2,7 +2,6 @@ package collect
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 
@@ -35,8 +34,7 @@ func (l *Live) lastIDs(ctx context.Context, names []string) (lasts map[string]in
 		work.Go(func() error {
 			weight := binance.TickerWeight(len(chunk))
 			rows, err := l.Source.REST.Tickers24h(inner, chunk...)
-			var bad *binance.APIError
-			if errors.As(err, &bad) && bad.Code == unknownSymbol && len(chunk) > 0 { // one is gone: refresh will tell
+			if unknown(err) && len(chunk) > 0 { // one is gone: refresh will tell
 				weight += all
 				rows, err = l.Source.REST.Tickers24h(inner)
 			}

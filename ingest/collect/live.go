@@ -62,6 +62,7 @@ type Live struct {
 	reading chan struct{} // one dump at a time
 	clock   func() schema.Time
 	work    *errgroup.Group
+	whole   bool // a symbol named is gone: the exchange is asked for all of them
 
 	mu     sync.Mutex // guards what follows
 	groups []*group

@@ -30,7 +30,8 @@ type bench struct {
 
 const benchPartitions = 2
 
-func newBench(t testing.TB, cfg double.Config) *bench {
+// newEmptyBench has a log alone.
+func newEmptyBench(t testing.TB) *bench {
 	t.Helper()
 	b := &bench{TB: t, brokers: testenv.StartFake(t).Brokers}
 	b.topics = kafka.Topics{Ticks: schema.TicksTopic, Candles: schema.CandlesTopic, Partitions: benchPartitions}
@@ -40,6 +41,12 @@ func newBench(t testing.TB, cfg double.Config) *bench {
 	if _, err := kafka.Ensure(t.Context(), client, b.topics, schema.Settings{Partitions: benchPartitions}); err != nil {
 		t.Fatal(err)
 	}
+	return b
+}
+
+func newBench(t testing.TB, cfg double.Config) *bench {
+	t.Helper()
+	b := newEmptyBench(t)
 	d, err := double.New(cfg)
 	if err == nil {
 		err = d.Listen()

@@ -62,6 +62,7 @@ func (l *Live) market(ctx context.Context) (*market, error) {
 	if m.names, err = l.Select.Choose(info, tickers); err != nil {
 		return nil, err
 	}
+	l.remark(info, tickers)
 	now, ok := binance.ParseTime(info.ServerTime)
 	if !ok {
 		return nil, fmt.Errorf("ask the exchange for its symbols: %d is no plausible server time", info.ServerTime)
@@ -115,18 +116,36 @@ func (l *Live) askUntil(ctx context.Context) (*binance.ExchangeInfo, []binance.T
 	}
 }
 
+// remark tells what of the selection brings nothing now.
+func (l *Live) remark(info *binance.ExchangeInfo, tickers []binance.Ticker24h) {
+	if idle := l.Select.Idle(info, tickers); len(idle) > 0 {
+		l.Log.Warn("no symbol of the exchange matches now; one that is listed later will", "items", idle)
+	}
+	var rest []string
+	for i := range info.Symbols {
+		if x := &info.Symbols[i]; x.Status != "TRADING" && l.Select.Names(x.Symbol) {
+			rest = append(rest, x.Symbol+" "+x.Status)
+		}
+	}
+	if len(rest) > 0 {
+		slices.Sort(rest)
+		l.Log.Warn("symbols are not traded now; they are watched, and collected once they are", "symbols", rest)
+	}
+}
+
 // ask asks for the symbols and, where they are needed, the day's figures.
 func (l *Live) ask(ctx context.Context, rates bool) (*binance.ExchangeInfo, []binance.Ticker24h, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	names, plain := l.Select.Plain()
-	if !plain || len(names) > 100 {
+	if !plain || len(names) > 100 || l.whole {
 		names = nil // all
 	}
 	info, err := l.Source.REST.Exchange(ctx, names...)
-	var bad *binance.APIError
-	if errors.As(err, &bad) && bad.Code == unknownSymbol {
-		return nil, nil, fmt.Errorf("one of the symbols is unknown to the exchange (%s): %v", bad.Message, names)
+	if unknown(err) && names != nil {
+		// It doesn't say which one. What there is tells, and weighs no more.
+		l.whole, names = true, nil
+		info, err = l.Source.REST.Exchange(ctx)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("ask the exchange for its symbols: %w", err)
@@ -135,6 +154,9 @@ func (l *Live) ask(ctx context.Context, rates bool) (*binance.ExchangeInfo, []bi
 		return info, nil, nil
 	}
 	tickers, err := l.Source.REST.Tickers24h(ctx, names...)
+	if unknown(err) && names != nil { // of one that is not traded
+		tickers, err = l.Source.REST.Tickers24h(ctx)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("ask the exchange for the day's figures: %w", err)
 	}
@@ -143,6 +165,11 @@ func (l *Live) ask(ctx context.Context, rates bool) (*binance.ExchangeInfo, []bi
 
 // unknownSymbol is Binance's error code for an unknown symbol.
 const unknownSymbol = -1121
+
+func unknown(err error) bool {
+	var bad *binance.APIError
+	return errors.As(err, &bad) && bad.Code == unknownSymbol
+}
 
 func (m *market) take(info *binance.ExchangeInfo) {
 	m.mu.Lock()
@@ -211,10 +238,7 @@ func (l *Live) follow(ctx context.Context, m *market, info *binance.ExchangeInfo
 	for _, s := range info.Symbols {
 		known[s.Symbol] = true
 	}
-	chosen, err := l.Select.Choose(info, tickers)
-	if err != nil { // a symbol named is gone: go on with the others
-		chosen = nil
-	}
+	chosen, _ := l.Select.Choose(info, tickers) // of what is gone the others are none the worse
 	var fresh []string
 	for _, name := range chosen {
 		if have[name] == nil {
@@ -256,7 +280,7 @@ func (l *Live) remove(g *group, name string) error {
 	g.mu.Lock()
 	if len(g.series) == 1 && g.source != nil {
 		g.mu.Unlock()
-		return nil // a connection needs one; it stays silent
+		return g.follow(name, schemapb.TradingStatus_TRADING_STATUS_DELISTED) // a connection needs one; it stays silent
 	}
 	var err error
 	if y := g.series[name]; y != nil && !y.early {

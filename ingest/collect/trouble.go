@@ -9,9 +9,10 @@ import (
 // fails: each of a thousand holes trying for itself would spend the weight that
 // is needed once it answers again. The zero one is ready.
 type trouble struct {
-	mu    sync.Mutex // guards what follows
-	until time.Time
-	step  time.Duration
+	mu     sync.Mutex // guards what follows
+	until  time.Time
+	step   time.Duration
+	trying bool // a call is on its way to find out whether it is over
 }
 
 const (
@@ -24,9 +25,10 @@ const (
 func (t *trouble) failed(now time.Time, wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if now.Before(t.until) {
+	if !t.trying && now.Before(t.until) {
 		return
 	}
+	t.trying = false
 	t.step = min(max(2*t.step, troubleLeast), troubleMost)
 	t.until = now.Add(max(t.step, wait))
 }
@@ -35,7 +37,7 @@ func (t *trouble) failed(now time.Time, wait time.Duration) {
 func (t *trouble) over() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.step, t.until = 0, time.Time{}
+	t.step, t.until, t.trying = 0, time.Time{}, false
 }
 
 // wait gives how long calls are held back.
@@ -43,4 +45,19 @@ func (t *trouble) wait(now time.Time) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return max(t.until.Sub(now), 0)
+}
+
+// enter lets a call go, or gives how long to wait before asking again: while
+// there is trouble, one at a time finds out whether it is over.
+func (t *trouble) enter(now time.Time) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.step == 0 {
+		return 0
+	}
+	if wait := t.until.Sub(now); wait > 0 {
+		return min(wait, troubleLeast)
+	}
+	t.trying, t.until = true, now.Add(t.step)
+	return 0
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,11 +72,17 @@ type Sent struct {
 	FirstTime, LastTime schema.Time
 }
 
+// ConfigError reports settings that no double can be made of.
+type ConfigError struct{ err error }
+
+func (e *ConfigError) Error() string { return e.err.Error() }
+func (e *ConfigError) Unwrap() error { return e.err }
+
 // New makes a double. It reads recordings, but listens to nothing.
 func New(cfg Config) (*Double, error) {
 	cfg.EnsureDefaults()
 	if err := cfg.Validate(); err != nil {
-		return nil, err
+		return nil, &ConfigError{err}
 	}
 	d := &Double{cfg: cfg, meter: newMeter(cfg.Limits), tally: newTally(), done: make(chan struct{}), sent: make(map[string]Sent), sums: make(map[string][]byte), clients: make(map[*client]struct{})}
 	if len(cfg.Files) > 0 {
@@ -86,7 +93,7 @@ func New(cfg Config) (*Double, error) {
 		d.market = m
 		d.hub = newHub(m.symbols())
 		if d.wait, err = m.pace(&cfg); err != nil {
-			return nil, fmt.Errorf("double: %w", err)
+			return nil, &ConfigError{fmt.Errorf("double: %w", err)}
 		}
 	} else {
 		m := newSynthetic(cfg.Synthetic, cfg.Now)
@@ -94,7 +101,7 @@ func New(cfg Config) (*Double, error) {
 		d.hub = newHub(m.symbols())
 		for _, s := range cfg.WaitFor {
 			if m.coins[s] == nil {
-				return nil, fmt.Errorf("double: symbol %s is not in the market", s)
+				return nil, &ConfigError{fmt.Errorf("double: symbol %s is not in the market, which has %s", s, firstOf(m.symbols()))}
 			}
 		}
 		d.wait = cfg.WaitFor
@@ -105,11 +112,20 @@ func New(cfg Config) (*Double, error) {
 		}
 	}
 	if err := d.cfg.Faults.arrange(d.market, d.market.now()); err != nil {
-		return nil, fmt.Errorf("double: %w", err)
+		return nil, &ConfigError{fmt.Errorf("double: %w", err)}
 	}
 	d.faults = newFaults(d, &d.cfg.Faults)
 	d.hub.patient = len(cfg.Files) > 0 && cfg.Speed == 0
 	return d, nil
+}
+
+// firstOf lists some of the names.
+func firstOf(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 // Listen opens the port. Run does so itself where it was not called.
