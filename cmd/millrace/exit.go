@@ -11,6 +11,9 @@ import (
 	"github.com/go-sql-driver/mysql"
 	"github.com/nats-io/nats.go"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"millrace/ingest"
+	"millrace/ingest/binance"
 )
 
 // Exit codes. `millrace help exit-codes` explains them to users.
@@ -51,6 +54,8 @@ var classes = []struct {
 	is   func(error) bool
 	code int
 }{
+	{func(err error) bool { var e *ingest.UnacknowledgedError; return errors.As(err, &e) }, exitAway},
+	{func(err error) bool { var e *binance.UselessError; return errors.As(err, &e) }, exitUsage},
 	{is(errInterrupted), exitInterrupted},
 	{is(context.Canceled), exitInterrupted},
 	{is(kerr.SaslAuthenticationFailed), exitUsage},

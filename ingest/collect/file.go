@@ -190,6 +190,10 @@ func Frames(ctx context.Context, in *ingest.Ingestor, path string, o Options, lo
 	return r, end(ctx, stream, r.Last, err)
 }
 
+// Reasons gives the words of dead letters: a trade that contradicts itself, a
+// number too large, a frame that was not decoded or not asked for.
+func Reasons() []string { return []string{"invalid", "overflow", "undecodable"} }
+
 // reason is the word in a dead letter for a frame that was not decoded.
 func reason(err error) string {
 	if errors.Is(err, schema.ErrOverflow) {
