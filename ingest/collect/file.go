@@ -139,6 +139,7 @@ func Frames(ctx context.Context, in *ingest.Ingestor, path string, o Options, lo
 	var dec binance.Decoder
 	var ev binance.Event
 	known := map[string]bool{}
+	var told refusals
 	for n := 0; ; n++ {
 		if n%checkEvery == 0 {
 			w.Trades.Store(r.Trades)
@@ -158,7 +159,9 @@ func Frames(ctx context.Context, in *ingest.Ingestor, path string, o Options, lo
 				symbol = trade.Symbol
 			}
 			r.Refused++
-			log.Warn("refused a frame; it stands in the dead letters", "file", path, "line", f.Line(), "why", bad)
+			if n, tell := told.due(time.Now()); tell {
+				log.Warn("refused a frame; it stands in the dead letters", "file", path, "line", f.Line(), "why", bad, "refused since the last line", n)
+			}
 			if err = stream.Refuse(symbol, reason(bad), frame, bad); err != nil {
 				break
 			}
