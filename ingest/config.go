@@ -38,11 +38,13 @@ type Config struct {
 	BatchMax int
 	// MarkEvery is the time between marks. Default 100 ms.
 	MarkEvery time.Duration
-	// BufferBytes bounds what may be on its way to Kafka; then Trade blocks.
-	// Default 64 MiB.
+	// BufferBytes bounds what may be on its way to Kafka, by the bytes of the
+	// records and, since small ones need more beside them, by a record for each
+	// 512 of them: in memory it is twice as much at most. Room waits when three
+	// quarters are taken, Trade when all is. Default 64 MiB.
 	BufferBytes int
-	// CloseWait bounds how long Run waits for acknowledgements at its end.
-	// Default 10 s.
+	// CloseWait bounds how long acknowledgements are waited for once the end has
+	// begun. Default 10 s.
 	CloseWait time.Duration
 
 	Rand io.Reader          // of the ingestor's id; default crypto/rand

@@ -30,8 +30,10 @@
 //
 // # Caveats
 //
-// Nothing is dropped. A full buffer blocks Trade; a record that Kafka refuses
-// for good ends Run, and no mark follows it.
+// Nothing is dropped. While Kafka is away what is on its way grows up to the
+// buffer's bound, then sources wait (Room, Trade): a connection is not read any
+// more, the exchange ends it, and what it missed shows by its ids. A record that
+// Kafka refuses for good ends Run, and no mark follows it.
 //
 // A stream's methods may be called from several goroutines; the order of a
 // symbol's trades is the order of the calls.

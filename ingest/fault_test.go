@@ -165,7 +165,7 @@ func TestTheEndIsBounded(t *testing.T) {
 	case <-time.After(300 * time.Millisecond):
 	}
 	before := time.Now()
-	if err := end(); err == nil || !strings.Contains(err.Error(), "not everything was acknowledged within 200ms") {
+	if err := end(); err == nil || !strings.Contains(err.Error(), " trades were not acknowledged by Kafka at "+fake.Brokers+" within 200ms of the end") {
 		t.Errorf("Run: %v", err)
 	}
 	if took := time.Since(before); took > 5*time.Second {

@@ -29,12 +29,15 @@ type Ingestor struct {
 	produce func(context.Context, *kgo.Record, func(*kgo.Record, error))
 	pool    sync.Pool // of *record: made here, given back by the client's goroutine
 	counts  counters
+	waiting *waiting
 
-	dirty  chan struct{} // a packer has trades that wait
-	acks   chan struct{} // a lane that somebody waits for has nothing on its way
-	failed chan struct{} // closed with the first failure
-	err    atomic.Pointer[error]
-	ended  atomic.Bool
+	dirty   chan struct{} // a packer has trades that wait
+	acks    chan struct{} // a lane that somebody waits for has nothing on its way
+	ending  chan struct{} // closed when the end begins
+	failed  chan struct{} // closed with the first failure
+	err     atomic.Pointer[error]
+	ended   atomic.Bool
+	endOnce sync.Once
 
 	mu      sync.Mutex
 	streams []*Stream
@@ -66,6 +69,8 @@ func Open(ctx context.Context, cfg Config) (*Ingestor, error) {
 		kgo.ProducerBatchCompression(codec),
 		kgo.ProducerLinger(linger),
 		kgo.MaxBufferedBytes(cfg.BufferBytes),
+		kgo.MaxBufferedRecords(cfg.BufferBytes/recordBytes),
+		kgo.WithHooks(listener{i.waiting}),
 	)
 	if err != nil {
 		return nil, err
@@ -81,11 +86,17 @@ func newIngestor(cfg Config) (*Ingestor, error) {
 	}
 	i := &Ingestor{
 		cfg: cfg, id: hex.EncodeToString(id[:]),
-		dirty: make(chan struct{}, 1), acks: make(chan struct{}, 1), failed: make(chan struct{}),
+		dirty: make(chan struct{}, 1), acks: make(chan struct{}, 1), ending: make(chan struct{}), failed: make(chan struct{}),
 	}
+	i.waiting = newWaiting(&cfg)
 	i.pool.New = func() any { return i.newRecord() }
 	return i, nil
 }
+
+// Ending says that the end has begun, before Run is told to: what Kafka has not
+// acknowledged within CloseWait from now is given up, by streams that are still
+// to be closed as by Run, and nobody waits for room any more.
+func (i *Ingestor) Ending() { i.endOnce.Do(func() { close(i.ending) }) }
 
 // ID is that of this start of the process; the streams' begin with it.
 func (i *Ingestor) ID() string { return i.id }
@@ -112,10 +123,12 @@ func (i *Ingestor) Run(ctx context.Context) error {
 // bound sees to it that the end comes. A source that is blocked by a full
 // buffer holds its stream's lock, and a broker that is away would hold both for
 // ever: CloseWait after the end began the client is closed, which fails what it
-// still has.
+// still has. The first failure is an end too.
 func (i *Ingestor) bound(ctx context.Context, done chan struct{}) {
 	select {
 	case <-ctx.Done():
+		i.Ending()
+	case <-i.ending:
 	case <-i.failed:
 	case <-done:
 		return
@@ -124,7 +137,7 @@ func (i *Ingestor) bound(ctx context.Context, done chan struct{}) {
 	defer t.Stop()
 	select {
 	case <-t.C:
-		i.fail(fmt.Errorf("ingest: not everything was acknowledged within %v of the end; what was not may be missing in the log", i.cfg.CloseWait))
+		i.fail(i.unacknowledged())
 		i.client.Close()
 	case <-done:
 	}

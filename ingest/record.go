@@ -21,6 +21,7 @@ type record struct {
 	mark     bool
 	filled   bool        // its trades were fetched: their latency is not the collector's
 	received schema.Time // of the first trade
+	sent     int64       // by the clock of waiting
 	done     func(*kgo.Record, error)
 }
 
@@ -42,6 +43,7 @@ func (i *Ingestor) next(l *lane, topic string, key []byte) *record {
 func (i *Ingestor) send(r *record) {
 	r.gen = r.lane.gen
 	r.lane.onWay[r.gen].Add(1)
+	i.waiting.sent(r)
 	i.produce(context.Background(), &r.Record, r.done)
 }
 
@@ -57,6 +59,7 @@ func (i *Ingestor) acked(r *record, err error) {
 		return
 	}
 	i.counts.acked(r, i.cfg.Now)
+	i.waiting.acked(r)
 	l, gen := r.lane, r.gen
 	value := r.Value[:0]
 	if cap(value) > keepBuffer {

@@ -36,7 +36,7 @@ func (s *Stream) Refuse(symbol, reason string, raw []byte, cause error) error {
 		{Key: schema.HeaderReason, Value: []byte(reason)},
 		{Key: schema.HeaderError, Value: []byte(text)},
 	}
-	s.in.counts.refused.Add(1)
+	s.in.counts.refuse(reason)
 	s.in.send(r)
 	return nil
 }

@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"maps"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +17,9 @@ type Stats struct {
 	Marks   int64 // acknowledged
 	Bytes   int64 // of their values, before compression
 	Refused int64 // handed to Refuse
+	// Reasons are those of what was refused; their numbers add up to Refused.
+	Reasons map[string]int64
+	Waiting Waiting
 	// Latency is from the receipt of a record's first trade to its
 	// acknowledgement, of trades that were not fetched by Fill.
 	Latency latency.Snapshot
@@ -26,6 +31,7 @@ func (i *Ingestor) Stats() Stats {
 	return Stats{
 		Trades: c.trades.Load(), Records: c.records.Load(), Marks: c.marks.Load(),
 		Bytes: c.bytes.Load(), Refused: c.refused.Load(), Latency: c.latency.Snapshot(),
+		Reasons: c.reasonsNow(), Waiting: i.waiting.stats(),
 	}
 }
 
@@ -33,6 +39,32 @@ type counters struct {
 	trades, records, marks, bytes, refused atomic.Int64
 
 	latency latency.Histogram
+
+	mu      sync.Mutex // guards what follows
+	reasons map[string]int64
+}
+
+// reasonsMost bounds the reasons that are told apart; the rest is counted as
+// others. The sources know some few words.
+const reasonsMost = 20
+
+func (c *counters) refuse(reason string) {
+	c.refused.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reasons == nil {
+		c.reasons = map[string]int64{}
+	}
+	if _, known := c.reasons[reason]; !known && len(c.reasons) >= reasonsMost {
+		reason = "other"
+	}
+	c.reasons[reason]++
+}
+
+func (c *counters) reasonsNow() map[string]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.reasons)
 }
 
 func (c *counters) acked(r *record, now func() schema.Time) {

@@ -141,7 +141,7 @@ func (d *dev) run(ctx context.Context) error {
 		ctx, cancel := context.WithCancel(work)
 		defer cancel()
 		defer context.AfterFunc(inner, cancel)()
-		if err := withIngestor(ctx, d.in, func(ctx context.Context) error { return src(ctx) }); err != nil {
+		if err := withIngestor(ctx, d.in, d.log, func(ctx context.Context) error { return src(ctx) }); err != nil {
 			return err
 		}
 		if !d.s.Dev.UntilDone {

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"millrace/ingest"
 	"millrace/ingest/binance"
 	"millrace/ingest/double"
 )
@@ -54,6 +55,8 @@ var classes = []struct {
 	is   func(error) bool
 	code int
 }{
+	{func(err error) bool { var e *ingest.UnacknowledgedError; return errors.As(err, &e) }, exitAway},
+	{func(err error) bool { var e *binance.UselessError; return errors.As(err, &e) }, exitUsage},
 	{is(errInterrupted), exitInterrupted},
 	{is(context.Canceled), exitInterrupted},
 	{is(binance.ErrNoSymbol), exitUsage},

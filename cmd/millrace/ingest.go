@@ -22,8 +22,8 @@ func (a *app) ingestCommand() command {
 		long: "Subscribes to the trade streams of the symbols, or polls REST for them, and writes every trade into the topic of ticks, with marks that promise how far time has come. " +
 			"Several ingestors may collect the same symbols: a trade counts once.\n\n" +
 			"What has happened since --history, and what was missed, is fetched by REST; days that are over come from the public dumps, which the data folder keeps. " +
-			"It needs the folder for nothing else.\n\n" +
-			"With --http it serves /metrics for Prometheus, /healthz and /readyz, a page, and /ingest/status.json, which millrace ingest status prints.",
+			"It needs the folder for nothing else. One process at a time uses a folder's dumps: a second ingestor beside it does without, or has a --data of its own.\n\n" +
+			"With --http it serves /metrics for Prometheus, /healthz, /readyz (no longer good once Kafka has acknowledged nothing for 5 s), a page, and /ingest/status.json, which millrace ingest status prints.",
 		example: "millrace ingest --symbols BTCUSDT,ETHUSDT\n" +
 			"millrace ingest --symbols BTCUSDT,ETHUSDT --history week\n" +
 			"millrace ingest --symbols 'top:50:USDT,-*UPUSDT'\n" +
@@ -64,7 +64,7 @@ func runIngest(ctx context.Context, s *settings, log *slog.Logger) error {
 		log.Info("serving HTTP", "url", w.url())
 		g.Go(func() error { return w.run(ctx) })
 	}
-	g.Go(func() error { return withIngestor(ctx, in, live.Run) })
+	g.Go(func() error { return withIngestor(ctx, in, log, live.Run) })
 	g.Go(func() error { return tellFrames(ctx, watch.frame, log) })
 	return g.Wait()
 }
@@ -89,12 +89,15 @@ func tellFrames(ctx context.Context, next func() frame, log *slog.Logger) error 
 	}
 }
 
-// withIngestor runs the ingestor for as long as work takes.
-func withIngestor(ctx context.Context, in *ingest.Ingestor, work func(context.Context) error) error {
+// withIngestor runs the ingestor for as long as work takes. From the end of ctx
+// on, both together have the ingestor's bound.
+func withIngestor(ctx context.Context, in *ingest.Ingestor, log *slog.Logger, work func(context.Context) error) error {
 	g, inner := errgroup.WithContext(ctx)
 	// The streams' ends are written while the ingestor still runs.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer context.AfterFunc(inner, in.Ending)()
 	g.Go(func() error { return in.Run(running) })
+	g.Go(func() error { return tellKafka(running, in, log) })
 	g.Go(func() error {
 		defer stop()
 		return work(inner)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,12 +39,13 @@ func newIngestRegistry(w *ingestWatch) *prometheus.Registry {
 type ingestMetrics struct {
 	watch *ingestWatch
 
-	connSymbols, connUp, connFrames, connBytes, connSilence, connLag, connLosses, connRenewals *prometheus.Desc
-	trades, copies, filledIDs, elsewhere, held, silence, missing, holes, untold                *prometheus.Desc
-	gapsOpen, gapsFilled, fill                                                                 *prometheus.Desc
-	used, limit, serverUsed, waiting, refusals, blocked, offset                                *prometheus.Desc
-	calls, success, failing                                                                    *prometheus.Desc
-	ackTrades, ackRecords, ackMarks, ackBytes, refused, ack                                    *prometheus.Desc
+	connSymbols, connUp, connFrames, connBytes, connSilence, connLag, connLosses, connRenewals, connRefused *prometheus.Desc
+	trades, copies, filledIDs, elsewhere, held, silence, missing, holes, untold                             *prometheus.Desc
+	gapsOpen, gapsFilled, fill                                                                              *prometheus.Desc
+	used, limit, serverUsed, waiting, refusals, blocked, offset                                             *prometheus.Desc
+	calls, success, failing                                                                                 *prometheus.Desc
+	ackTrades, ackRecords, ackMarks, ackBytes, refused, ack                                                 *prometheus.Desc
+	waitTrades, waitRecords, waitBytes, waitOldest, waitSilence, waitFull                                   *prometheus.Desc
 }
 
 func newIngestMetrics(w *ingestWatch) *ingestMetrics {
@@ -57,6 +59,7 @@ func newIngestMetrics(w *ingestWatch) *ingestMetrics {
 		connSymbols:  desc("connection_symbols", "Symbols whose trades come by this connection.", conn),
 		connUp:       desc("connection_up", "1 while the connection stands and promises progress, else 0. While it is 0 the candles of its symbols do not close by it.", conn),
 		connFrames:   desc("connection_received_frames_total", "Websocket frames received.", conn),
+		connRefused:  desc("connection_refused_frames_total", "Websocket frames that could not be used. If they are most of the frames, the server sends another format than was asked for.", conn),
 		connBytes:    desc("connection_received_bytes_total", "Bytes of the websocket frames received.", conn),
 		connSilence:  desc("connection_silence_seconds", "Time since the newest frame or, where REST is polled, the newest answer. If it grows while the market trades, the connection is dead or the exchange has stopped.", conn),
 		connLag:      desc("connection_lag_seconds", "From the time at which the exchange says to have sent a trade to its receipt here, by the local clock put right by millrace_ingest_clock_offset_seconds.", conn),
@@ -92,18 +95,26 @@ func newIngestMetrics(w *ingestWatch) *ingestMetrics {
 		ackRecords: desc("acknowledged_records_total", "Records of all kinds that Kafka has acknowledged."),
 		ackMarks:   desc("acknowledged_marks_total", "Marks that Kafka has acknowledged. If they stop, windows do not close."),
 		ackBytes:   desc("acknowledged_bytes_total", "Bytes of the values of acknowledged records, before compression."),
-		refused:    desc("refused_total", "Frames and trades that could not be used and were put into the dead letters."),
+		refused:    desc("refused_total", "Frames and trades that could not be used and were put into the dead letters, by reason.", "reason"),
 		ack:        desc("acknowledgement_seconds", "From the receipt of a record's first trade to the record's acknowledgement by Kafka."),
+
+		waitTrades:  desc("unacknowledged_trades", "Trades handed to Kafka's client that Kafka has not acknowledged."),
+		waitRecords: desc("unacknowledged_records", "Records of all kinds that Kafka has not acknowledged."),
+		waitBytes:   desc("unacknowledged_bytes", "Bytes of the records that Kafka has not acknowledged, before compression."),
+		waitOldest:  desc("oldest_unacknowledged_seconds", "Time that the oldest unacknowledged record has waited, 0 if none waits. Above 5 the ingestor is not ready: Kafka is away, or behind."),
+		waitSilence: desc("acknowledgement_silence_seconds", "Time for which Kafka has acknowledged nothing while something waited."),
+		waitFull:    desc("buffer_full", "1 while sources are made to wait, since too much is unacknowledged: connections are not read, and what they miss is fetched later."),
 	}
 }
 
 // Describe tells the descriptions, so that a registry finds a clash at once.
 func (m *ingestMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		m.connSymbols, m.connUp, m.connFrames, m.connBytes, m.connSilence, m.connLag, m.connLosses, m.connRenewals,
+		m.connSymbols, m.connUp, m.connFrames, m.connBytes, m.connSilence, m.connLag, m.connLosses, m.connRenewals, m.connRefused,
 		m.trades, m.copies, m.filledIDs, m.elsewhere, m.held, m.silence, m.missing, m.holes, m.untold, m.gapsOpen, m.gapsFilled, m.fill,
 		m.used, m.limit, m.serverUsed, m.waiting, m.refusals, m.blocked, m.offset, m.calls, m.success, m.failing,
 		m.ackTrades, m.ackRecords, m.ackMarks, m.ackBytes, m.refused, m.ack,
+		m.waitTrades, m.waitRecords, m.waitBytes, m.waitOldest, m.waitSilence, m.waitFull,
 	} {
 		ch <- d
 	}
@@ -154,6 +165,7 @@ func (m *ingestMetrics) connection(out metricSink, c *collect.ConnectionStatus, 
 	out.gauge(m.connSymbols, float64(c.Symbols), name)
 	out.gauge(m.connUp, one(c.Up), name)
 	out.counter(m.connFrames, c.Frames, name)
+	out.counter(m.connRefused, c.Refused, name)
 	out.counter(m.connBytes, c.Bytes, name)
 	if newest := newestOf(c); !newest.IsZero() {
 		out.gauge(m.connSilence, max(0, now.Sub(newest).Seconds()), name)
@@ -216,7 +228,22 @@ func (m *ingestMetrics) log(out metricSink, s ingest.Stats) {
 	out.counter(m.ackRecords, s.Records)
 	out.counter(m.ackMarks, s.Marks)
 	out.counter(m.ackBytes, s.Bytes)
-	out.counter(m.refused, s.Refused)
+	known := collect.Reasons()
+	for _, reason := range known { // a series begins at 0: its first rise is seen
+		out.counter(m.refused, s.Reasons[reason], reason)
+	}
+	for reason, n := range s.Reasons {
+		if !slices.Contains(known, reason) {
+			out.counter(m.refused, n, reason)
+		}
+	}
+	w := &s.Waiting
+	out.gauge(m.waitTrades, float64(w.Trades))
+	out.gauge(m.waitRecords, float64(w.Records))
+	out.gauge(m.waitBytes, float64(w.Bytes))
+	out.gauge(m.waitOldest, w.Oldest.Seconds())
+	out.gauge(m.waitSilence, w.Silence.Seconds())
+	out.gauge(m.waitFull, one(w.Full))
 	out.histogram(m.ack, s.Latency, shortFrom, shortTo)
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,8 +21,9 @@ import (
 type ingestStatus struct {
 	Time time.Time `json:"time"` // of this answer
 	// Ready says that every connection stands, or has been away for a few seconds
-	// only, that no symbol has been held for longer than a minute and that REST
-	// has not failed for longer; Reasons say why not, a line each.
+	// only, and brings what can be used, that no symbol has been held and REST has
+	// not failed for longer than a minute, and that Kafka acknowledges; Reasons say
+	// why not, a line each.
 	Ready   bool     `json:"ready"`
 	Reasons []string `json:"reasons"`
 
@@ -40,7 +43,8 @@ type connectionJSON struct {
 	Symbols    int        `json:"symbols"`
 	Up         bool       `json:"up"`
 	UpSince    *time.Time `json:"up_since"`
-	Frames     int64      `json:"frames"` // received since the process started
+	Frames     int64      `json:"frames"`  // received since the process started
+	Refused    int64      `json:"refused"` // of them could not be used
 	Bytes      int64      `json:"bytes"`
 	NewestAt   *time.Time `json:"newest_frame_at"`
 	Lag        spanJSON   `json:"lag"`      // from the exchange's sending to the receipt here
@@ -100,6 +104,21 @@ type logJSON struct {
 	Bytes        int64    `json:"bytes"`
 	Refused      int64    `json:"refused"`      // put into the dead letters
 	Acknowledged spanJSON `json:"acknowledged"` // from a tick's receipt on
+
+	// ReasonsRefused counts what was refused by reason.
+	ReasonsRefused map[string]int64 `json:"refused_by_reason"`
+	Waiting        waitingJSON      `json:"waiting"`
+}
+
+// waitingJSON is what Kafka has not acknowledged yet.
+type waitingJSON struct {
+	Trades  int64   `json:"trades"`
+	Records int64   `json:"records"`
+	Bytes   int64   `json:"bytes"`
+	Oldest  float64 `json:"oldest_seconds"`  // that the oldest has waited
+	Silence float64 `json:"silence_seconds"` // that nothing was acknowledged while something waited
+	Full    bool    `json:"full"`            // no more is taken until some is acknowledged
+	Error   string  `json:"last_error"`      // of the connections to Kafka since the newest acknowledgement
 }
 
 type symbolJSON struct {
@@ -148,10 +167,13 @@ func statusOf(live *collect.Live, in ingest.Stats, now time.Time) *ingestStatus 
 
 func statusFrom(c *collect.Status, in ingest.Stats, now time.Time) *ingestStatus {
 	s := &ingestStatus{
-		Time: now.UTC(), Connections: []connectionJSON{}, Symbols: []symbolJSON{}, Reasons: reasonsOf(c, now),
+		Time: now.UTC(), Connections: []connectionJSON{}, Symbols: []symbolJSON{}, Reasons: append(reasonsOf(c, now), refusalReasons(c)...),
 		Gaps: gapsJSON{c.OpenGaps, c.Filled, spanOf(c.Fill)},
 		REST: restOf(&c.Budget, &c.Calls),
-		Log:  logJSON{in.Trades, in.Records, in.Marks, in.Bytes, in.Refused, spanOf(in.Latency)},
+		Log:  logOf(&in),
+	}
+	if why := kafkaReason(&in.Waiting); why != "" {
+		s.Reasons = slices.Insert(s.Reasons, 0, why)
 	}
 	s.Ready = len(s.Reasons) == 0
 	if c.OffsetKnown {
@@ -161,7 +183,7 @@ func statusFrom(c *collect.Status, in ingest.Stats, now time.Time) *ingestStatus
 	for i := range c.Connections {
 		x := &c.Connections[i]
 		s.Connections = append(s.Connections, connectionJSON{
-			Connection: i, Symbols: x.Symbols, Up: x.Up, UpSince: momentOf(x.Since), Frames: x.Frames, Bytes: x.Bytes,
+			Connection: i, Symbols: x.Symbols, Up: x.Up, UpSince: momentOf(x.Since), Frames: x.Frames, Refused: x.Refused, Bytes: x.Bytes,
 			NewestAt: momentOf(frameOf(x)), Lag: spanOf(x.Lag), Losses: x.Losses, Renewals: x.Renews, LastReason: x.Why,
 			ReasonAt: momentOf(x.WhyAt), Trades: x.Trades, Polled: x.Polled, AnswerAt: momentOf(x.Answered),
 		})
@@ -225,6 +247,20 @@ func clockTime(t, now time.Time) string {
 		return t.Format(time.TimeOnly)
 	}
 	return t.Format(time.RFC3339)
+}
+
+func logOf(in *ingest.Stats) logJSON {
+	w := &in.Waiting
+	l := logJSON{
+		Trades: in.Trades, Records: in.Records, Marks: in.Marks, Bytes: in.Bytes, Refused: in.Refused, Acknowledged: spanOf(in.Latency),
+		ReasonsRefused: map[string]int64{},
+		Waiting:        waitingJSON{Trades: w.Trades, Records: w.Records, Bytes: w.Bytes, Oldest: w.Oldest.Seconds(), Silence: w.Silence.Seconds(), Full: w.Full},
+	}
+	maps.Copy(l.ReasonsRefused, in.Reasons)
+	if w.Why != nil {
+		l.Waiting.Error = w.Why.Error()
+	}
+	return l
 }
 
 func restOf(b *binance.BudgetStats, c *binance.CallStats) restJSON {

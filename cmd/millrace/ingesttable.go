@@ -98,8 +98,15 @@ func (s *ingestStatus) writeFigures(b *strings.Builder) {
 		fmt.Fprintf(b, "the exchange's is %s behind", seconds(-*o))
 	}
 	l := &s.Log
-	fmt.Fprintf(b, "\nlog      %s in %s acknowledged, p50 %s, p99 %s; %d refused\n", plural(l.Trades, "tick"), plural(l.Records, "record"),
+	fmt.Fprintf(b, "\nlog      %s in %s acknowledged, p50 %s, p99 %s; %d refused", plural(l.Trades, "tick"), plural(l.Records, "record"),
 		seconds(l.Acknowledged.P50), seconds(l.Acknowledged.P99), l.Refused)
+	if w := &l.Waiting; w.Oldest >= 1 { // what is merely on its way is no news
+		fmt.Fprintf(b, "; %s in %s not acknowledged, the oldest for %s", countOf(w.Trades, "tick"), countOf(w.Records, "record"), seconds(w.Oldest))
+		if w.Error != "" {
+			fmt.Fprintf(b, ": %s", clip(w.Error, 120))
+		}
+	}
+	b.WriteByte('\n')
 }
 
 // writeCalls tells how the calls to REST fare.

@@ -18,8 +18,10 @@ func (s *settings) history() collect.History {
 func (s *settings) dumpsFolder() string { return filepath.Join(s.Run.Data, "dumps") }
 
 // pastDumps gives the dumps from which a live collector takes days that are
-// over; nil where it has to do without. That is no reason not to collect: two
-// ingestors may well run side by side in one folder, or where none can be made.
+// over; nil where it does without. Their folder is made and locked at once: one
+// that can't be had is better known before anything is collected. Where another
+// process has it this one does without, since two ingestors may well run side by
+// side in one folder.
 func (s *settings) pastDumps(log *slog.Logger) (store *file.Store, done func(), err error) {
 	done = func() {}
 	if string(s.Binance.REST) != defaultREST && !s.given("binance-dumps") {
@@ -27,15 +29,18 @@ func (s *settings) pastDumps(log *slog.Logger) (store *file.Store, done func(), 
 		log.Info("no dumps are used: --binance-rest names another server than Binance's, and --binance-dumps none")
 		return nil, done, nil
 	}
+	lock, err := lockData(s.dumpsFolder())
+	if exitCode(err) == exitAway {
+		log.Warn("no dumps are used: what is missing comes by REST alone", "why", err)
+		return nil, done, nil
+	}
+	if err != nil {
+		return nil, done, err
+	}
 	store, err = file.NewStore(file.StoreConfig{Base: string(s.Binance.Dumps), Dir: s.dumpsFolder(), CA: s.Binance.CA, Log: log})
 	if err != nil {
+		lock.unlock() //nolint:errcheck // nothing was written
 		return nil, done, usagef("--binance-dumps: %w", err)
-	}
-	lock, err := lockData(s.dumpsFolder())
-	if err != nil {
-		log.Warn("no dumps are used: what is missing comes by REST alone", "why", err)
-		store.Close()
-		return nil, done, nil
 	}
 	return store, func() {
 		store.Close()

@@ -10,20 +10,21 @@ import (
 	"millrace/schema"
 )
 
-// TestDumpsOfALiveSource: Binance's dumps are for Binance's ids alone, and what
-// keeps the folder from being used doesn't keep a collector from collecting.
+// TestDumpsOfALiveSource: Binance's dumps are for Binance's ids alone, and their
+// folder is one process's.
 func TestDumpsOfALiveSource(t *testing.T) {
 	for name, c := range map[string]struct {
 		rest, dumps  string
 		locked, file bool
 		want, refuse bool
+		code         int
 	}{
 		"Binance":                      {want: true},
 		"another market":               {rest: "http://127.0.0.1:1"},
 		"another market and its dumps": {rest: "http://127.0.0.1:1", dumps: "http://127.0.0.1:1/data/spot", want: true},
-		"dumps that are no address":    {dumps: "http://a b", refuse: true},
+		"dumps that are no address":    {dumps: "http://a b", refuse: true, code: exitUsage},
 		"a folder in use":              {locked: true},
-		"no folder":                    {file: true},
+		"no folder":                    {file: true, refuse: true, code: exitUsage},
 	} {
 		t.Run(name, func(t *testing.T) {
 			data := filepath.Join(t.TempDir(), "data")
@@ -50,7 +51,7 @@ func TestDumpsOfALiveSource(t *testing.T) {
 				defer lock.unlock() //nolint:errcheck // the test is over
 			}
 			store, done, err := s.pastDumps(slog.New(slog.DiscardHandler))
-			if (err != nil) != c.refuse || (store != nil) != c.want {
+			if (err != nil) != c.refuse || exitCode(err) != c.code || (store != nil) != c.want {
 				t.Fatalf("store %v, %v", store != nil, err)
 			}
 			done()

@@ -93,13 +93,15 @@ func runReplay(ctx context.Context, s *settings, paths []string, sc *screen, log
 	defer stop()
 	var shown errgroup.Group
 	shown.Go(func() error { return showProgress(showing, d, sc, log) })
-	err = withIngestor(ctx, d.Ingestor, func(ctx context.Context) error { return d.Run(ctx, files) })
+	err = withIngestor(ctx, d.Ingestor, log, func(ctx context.Context) error { return d.Run(ctx, files) })
 	stop()
 	if failed := shown.Wait(); err == nil {
 		err = failed
 	}
 	p := d.Progress()
 	switch {
+	case errors.As(err, new(*ingest.UnacknowledgedError)):
+		return err
 	case err != nil && ctx.Err() != nil:
 		return errUnfinished
 	case errors.Is(err, file.ErrAway):

@@ -8,13 +8,15 @@ var topics = []struct{ name, short, text string }{
     0  done; or a role that has no end of its own was stopped in good order
     1  failed
     2  used or set wrongly, a wrong password or a symbol that the exchange
-       doesn't have among it: nothing was begun
+       doesn't have among it: nothing was begun; or the exchange sends another
+       format than was asked for
     3  not whole: dev --until-done found an open gap or wrote a dead letter,
        audit found a candle that differs, is missing or isn't final,
-       ingest status found an open gap, a lost connection or a symbol that
-       has been held for longer than a minute
+       ingest status found an open gap, a lost connection, a symbol that has
+       been held for longer than a minute or trades that wait for Kafka
     4  something needed is away or taken: Kafka, SQL, NATS or Binance can't be
-       reached, a port is in use, another process uses the data folder
+       reached, a port is in use, another process uses the data folder;
+       ingest was stopped and Kafka did not acknowledge its last trades in 10 s
   130  stopped before it was done, by a signal or by --for; or at once, by a
        second signal
 

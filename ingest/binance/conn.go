@@ -45,6 +45,9 @@ type conn struct {
 	session Session
 	newest  schema.Time // newest E
 	live    bool
+	useful  bool          // a frame was
+	refused int           // frames that were not
+	text    bool          // the newest frame is
 	handing atomic.Bool   // Out has it: a pong that is late now is no sign of death
 	stands  chan struct{} // closed once live
 
@@ -165,9 +168,10 @@ func (c *conn) read() error {
 			return fmt.Errorf("read: %w", err)
 		}
 		received := schema.FromStd(time.Now())
+		c.text = typ == websocket.MessageText
 		c.source.counts.frame(len(c.buf), received)
 		switch {
-		case typ == websocket.MessageText:
+		case c.text:
 			err = c.frame(received)
 		case c.cfg.sbe():
 			err = c.binary(received)
@@ -261,17 +265,11 @@ func (c *conn) trades(symbol []byte, list []schema.Trade, e, received schema.Tim
 		}
 	}
 	c.handing.Store(false)
+	c.use()
 	c.source.counts.lag(e, received)
 	if e > c.newest {
 		c.newest = e
 		c.promise(c.newest)
-	}
-	return nil
-}
-
-func (c *conn) refuse(received schema.Time, why error) error {
-	if err := c.out.Refused(c.buf, received, why); err != nil {
-		return fatal{fmt.Errorf("hand over what was refused: %w", err)}
 	}
 	return nil
 }

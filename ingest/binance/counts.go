@@ -11,6 +11,9 @@ import (
 // Counts is what a source's connections have brought since it was made.
 type Counts struct {
 	Frames, Bytes int64
+	Refused       int64 // of the frames
+	// Recent and RecentRefused are of the last 5 to 10 s.
+	Recent, RecentRefused int64
 	// Last is when the newest frame was received, by the local clock; 0 before
 	// the first.
 	Last schema.Time
@@ -21,7 +24,9 @@ type Counts struct {
 }
 
 type counts struct {
-	frames, bytes, last atomic.Int64
+	frames, bytes, last, refused atomic.Int64
+
+	lately lately
 
 	offset atomic.Int64 // of the local clock against the exchange's, µs
 	known  atomic.Bool  // that is; without a REST client the local clock is taken
@@ -29,6 +34,7 @@ type counts struct {
 }
 
 func (c *counts) frame(n int, received schema.Time) {
+	c.move(received)
 	c.frames.Add(1)
 	c.bytes.Add(int64(n))
 	c.last.Store(int64(received))
@@ -44,7 +50,9 @@ func (c *counts) lag(e, received schema.Time) {
 // Counts gives what was brought so far. It is not of one moment.
 func (s *Source) Counts() Counts {
 	c := &s.counts
-	return Counts{Frames: c.frames.Load(), Bytes: c.bytes.Load(), Last: schema.Time(c.last.Load()), Lag: c.hist.Snapshot()}
+	n := Counts{Frames: c.frames.Load(), Bytes: c.bytes.Load(), Refused: c.refused.Load(), Last: schema.Time(c.last.Load()), Lag: c.hist.Snapshot()}
+	n.Recent, n.RecentRefused = c.recent(schema.FromStd(time.Now()))
+	return n
 }
 
 // SetOffset says by how much the exchange's clock is ahead of the local one.

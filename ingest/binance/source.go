@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"millrace/schema"
@@ -31,6 +32,7 @@ type Source struct {
 	http *http.Client
 
 	counts counts
+	useful atomic.Bool // a frame was, of any of its connections
 	renew  chan string
 
 	mu      sync.Mutex // guards what follows

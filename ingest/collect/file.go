@@ -139,6 +139,7 @@ func Frames(ctx context.Context, in *ingest.Ingestor, path string, o Options, lo
 	var dec binance.Decoder
 	var ev binance.Event
 	known := map[string]bool{}
+	var told refusals
 	for n := 0; ; n++ {
 		if n%checkEvery == 0 {
 			w.Trades.Store(r.Trades)
@@ -158,7 +159,9 @@ func Frames(ctx context.Context, in *ingest.Ingestor, path string, o Options, lo
 				symbol = trade.Symbol
 			}
 			r.Refused++
-			log.Warn("refused a frame; it stands in the dead letters", "file", path, "line", f.Line(), "why", bad)
+			if n, tell := told.due(time.Now()); tell {
+				log.Warn("refused a frame; it stands in the dead letters", "file", path, "line", f.Line(), "why", bad, "refused since the last line", n)
+			}
 			if err = stream.Refuse(symbol, reason(bad), frame, bad); err != nil {
 				break
 			}
@@ -189,6 +192,10 @@ func Frames(ctx context.Context, in *ingest.Ingestor, path string, o Options, lo
 	w.Trades.Store(r.Trades)
 	return r, end(ctx, stream, r.Last, err)
 }
+
+// Reasons gives the words of dead letters: a trade that contradicts itself, a
+// number too large, a frame that was not decoded or not asked for.
+func Reasons() []string { return []string{"invalid", "overflow", "undecodable"} }
 
 // reason is the word in a dead letter for a frame that was not decoded.
 func reason(err error) string {

@@ -299,6 +299,7 @@ func (g *group) split(y *series, first, last int64) {
 // deliver hands over those of the trades that lie in the symbol's holes, and
 // gives the number of their ids.
 func (g *group) deliver(y *series, trades []schema.Trade, h hole, source schema.Source) (n int64, err error) {
+	g.live.Ingestor.Room()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.series[y.name] != y {

@@ -19,6 +19,8 @@ type group struct {
 	live   *Live
 	source *binance.Source // nil where REST is polled
 
+	refusals refusals
+
 	mu      sync.Mutex // guards what follows, and the series' own
 	stream  *ingest.Stream
 	series  map[string]*series
@@ -41,6 +43,7 @@ func (g *group) Trade(symbol []byte, t *schema.Trade, received schema.Time) erro
 	if err := t.Validate(); err != nil {
 		return g.invalid(symbol, t, err)
 	}
+	g.live.Ingestor.Room() // who asks for the status must not wait too
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	y := g.last
@@ -89,7 +92,10 @@ func (g *group) take(y *series, t *schema.Trade, received schema.Time) error {
 // missing from then on, and told as such.
 func (g *group) invalid(symbol []byte, t *schema.Trade, why error) error {
 	g.live.trades.Add(1)
-	g.live.Log.Warn("refused a trade; it stands in the dead letters", "symbol", string(symbol), "why", why)
+	if n, tell := g.refusals.due(time.Now()); tell {
+		g.live.Log.Warn("refused a trade; it stands in the dead letters", "symbol", string(symbol), "why", why, "refused since the last line", n)
+	}
+	g.live.Ingestor.Room()
 	return g.stream.Refuse(string(symbol), "invalid", fmt.Appendf(nil, "%+v", *t), why)
 }
 
@@ -101,7 +107,10 @@ func (g *group) Refused(frame []byte, _ schema.Time, why error) error {
 		symbol = bad.Symbol
 		g.live.trades.Add(1)
 	}
-	g.live.Log.Warn("refused a frame; it stands in the dead letters", "reason", reason(why), "why", why)
+	if n, tell := g.refusals.due(time.Now()); tell {
+		g.live.Log.Warn("refused a frame; it stands in the dead letters", "reason", reason(why), "why", why, "refused since the last line", n)
+	}
+	g.live.Ingestor.Room()
 	return g.stream.Refuse(symbol, reason(why), frame, why)
 }
 

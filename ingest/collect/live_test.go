@@ -23,7 +23,9 @@ import (
 // bench is a log, a double, and collectors between them.
 type bench struct {
 	testing.TB
+	fake    *testenv.Fake
 	brokers string
+	buffer  int // the ingestors' BufferBytes, if it is set
 	topics  kafka.Topics
 	double  *double.Double
 }
@@ -33,7 +35,8 @@ const benchPartitions = 2
 // newEmptyBench has a log alone.
 func newEmptyBench(t testing.TB) *bench {
 	t.Helper()
-	b := &bench{TB: t, brokers: testenv.StartFake(t).Brokers}
+	b := &bench{TB: t, fake: testenv.StartFake(t)}
+	b.brokers = b.fake.Brokers
 	b.topics = kafka.Topics{Ticks: schema.TicksTopic, Candles: schema.CandlesTopic, Partitions: benchPartitions}
 	b.topics.EnsureDefaults()
 	client := b.client()
@@ -96,7 +99,7 @@ type collector struct {
 func (b *bench) collect(tune ...func(*Live)) *collector {
 	b.Helper()
 	kc := kafka.Config{Brokers: []string{b.brokers}}
-	in, err := ingest.Open(b.Context(), ingest.Config{Kafka: kc, Ticks: b.topics.Ticks, Partitions: benchPartitions, MarkEvery: 20 * time.Millisecond})
+	in, err := ingest.Open(b.Context(), ingest.Config{Kafka: kc, Ticks: b.topics.Ticks, Partitions: benchPartitions, MarkEvery: 20 * time.Millisecond, BufferBytes: b.buffer})
 	if err != nil {
 		b.Fatal(err)
 	}
