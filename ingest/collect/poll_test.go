@@ -29,12 +29,19 @@ func promised(log [][]record) (w schema.Time, from map[schema.Source]int) {
 	return w, from
 }
 
+// polled is a double whose faults begin with it: nobody subscribes.
+func polled(faults ...double.Fault) double.Config {
+	cfg := faulty(150, 12, faults...)
+	cfg.WaitFor = nil
+	return cfg
+}
+
 // TestPolled: no websocket; REST fails and limits again and again. The log has
 // every trade since the hour's start, no mark promised one that was missing, and
 // time goes on.
 func TestPolled(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, faulty(150, 12,
+	b := newBench(t, polled(
 		double.Fault{Kind: "rest-5xx", At: 3 * time.Second, For: 500 * time.Millisecond, Every: 2 * time.Second, Times: 3},
 		double.Fault{Kind: "rest-5xx", At: 9 * time.Second, For: 4 * time.Second},
 		double.Fault{Kind: "rest-429", At: 16 * time.Second, For: 4 * time.Second},
@@ -90,7 +97,7 @@ func TestPolledAfterARestart(t *testing.T) {
 // being polled, and a new one is polled too.
 func TestPolledSymbolsComeAndGo(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, faulty(150, 12,
+	b := newBench(t, polled(
 		double.Fault{Kind: "delist", At: 24 * time.Second, Market: true, Symbols: []string{"ETHUSDT"}},
 		double.Fault{Kind: "list", At: 16 * time.Second, Market: true, Symbols: []string{"BTCUSDT"}}))
 	c := b.collect(polling, func(l *Live) {

@@ -9,9 +9,10 @@ import (
 	"millrace/schema"
 )
 
-// faulty is a double whose faults begin once the collector is settled.
+// faulty is a double whose market, by which its faults go, begins once a
+// collector has subscribed.
 func faulty(rate float64, symbols int, faults ...double.Fault) double.Config {
-	return double.Config{Synthetic: recent(rate, symbols), Faults: double.Scenario{Seed: 1, Faults: faults}}
+	return double.Config{Synthetic: recent(rate, symbols), WaitFor: []string{"BTCUSDT"}, Faults: double.Scenario{Seed: 1, Faults: faults}}
 }
 
 // collectThrough runs a collector through the double's faults until each kind
@@ -249,7 +250,7 @@ func TestSymbolsComeAndGo(t *testing.T) {
 // filled, and what lies before is never called filled, and holds up no mark.
 func TestRESTNoLongerHasThem(t *testing.T) {
 	t.Parallel()
-	cfg := double.Config{Synthetic: recent(100, 4), Retention: 15 * schema.Second}
+	cfg := double.Config{Synthetic: recent(100, 4), Retention: 40 * schema.Second}
 	cfg.Synthetic.Pace = 10
 	cfg.Synthetic.Start = cal.Start(schema.P1h, cfg.Synthetic.Start) + 5*schema.Second
 	b := newBench(t, cfg)
@@ -261,7 +262,7 @@ func TestRESTNoLongerHasThem(t *testing.T) {
 		last[s.Symbol] = s.Next - 1
 	}
 	from := time.Now()
-	b.until("the market goes on", func() bool { return time.Since(from) > 4*time.Second })
+	b.until("the market goes on", func() bool { return time.Since(from) > 8*time.Second })
 	second := b.collect(func(l *Live) { l.Log = quiet(b) })
 	b.until("what can be had is there", func() bool {
 		s := second.Status()
