@@ -4,15 +4,15 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
+
+	"millrace/internal/trust"
 )
 
 // readBuffer is what a websocket's bytes are read into. The library's own
@@ -47,16 +47,9 @@ func newTransport(caFile string, buffered bool) (*http.Transport, error) {
 		}
 	}
 	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
+		pool, err := trust.Also(caFile)
 		if err != nil {
-			return nil, fmt.Errorf("certificates: %w", err)
-		}
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			pool = x509.NewCertPool()
-		}
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("certificates: %s holds none in PEM form", caFile)
+			return nil, err
 		}
 		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}

@@ -179,7 +179,7 @@ func (b *bench) log() [][]record {
 // story is what the log tells of one symbol.
 type story struct {
 	anchors []schema.Anchor
-	begun   bool // an anchor came behind trades
+	begun   bool                   // an anchor came behind trades
 	trades  map[int64]schema.Trade // by first id
 	max     int64
 	newest  schema.Time

@@ -2,15 +2,15 @@ package file
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
+
+	"millrace/internal/trust"
 )
 
 var errRedirect = errors.New("a redirection that is not followed")
@@ -30,16 +30,9 @@ func newClient(caFile string) (*http.Client, error) {
 		DisableCompression:     true,
 	}
 	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
+		pool, err := trust.Also(caFile)
 		if err != nil {
-			return nil, fmt.Errorf("certificates: %w", err)
-		}
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			pool = x509.NewCertPool()
-		}
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("certificates: %s holds none in PEM form", caFile)
+			return nil, err
 		}
 		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}

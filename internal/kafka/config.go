@@ -3,14 +3,14 @@ package kafka
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"strings"
 	"time"
+
+	"millrace/internal/trust"
 )
 
 const (
@@ -109,14 +109,11 @@ func (t *TLS) config() (*tls.Config, error) {
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
 	if t.CAFile != "" {
-		pem, err := os.ReadFile(t.CAFile)
+		pool, err := trust.Only(t.CAFile)
 		if err != nil {
-			return nil, fmt.Errorf("kafka: read TLS authority: %w", err)
+			return nil, fmt.Errorf("kafka: %w", err)
 		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("kafka: TLS authority %s holds no certificate in PEM", t.CAFile)
-		}
+		c.RootCAs = pool
 	}
 	if t.CertFile != "" {
 		cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)

@@ -161,7 +161,7 @@ func TestConfigIsRefused(t *testing.T) {
 		"unknown SASL mechanism \"GSSAPI\"": {SASLMechanism: "GSSAPI"},
 		"TLS is not enabled":                {TLS: kafka.TLS{CAFile: "ca.pem"}},
 		"together":                          {TLS: kafka.TLS{Enabled: true, CertFile: "c.pem"}},
-		"read TLS authority":                {TLS: kafka.TLS{Enabled: true, CAFile: "no-such-file.pem"}},
+		"authorities to trust":              {TLS: kafka.TLS{Enabled: true, CAFile: "no-such-file.pem"}},
 		"connect timeout":                   {ConnectTimeout: time.Hour},
 	} {
 		if _, err := kafka.Connect(t.Context(), c); err == nil || !strings.Contains(err.Error(), want) {

@@ -2,13 +2,13 @@ package sqlsink
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"strings"
+
+	"millrace/internal/trust"
 )
 
 // A DSN's text holds a password, and so do the errors of net/url and anything
@@ -89,14 +89,11 @@ func (t *target) setTLS(mode, ca, host string) error {
 	if ca == "" {
 		return nil // the system's authorities
 	}
-	pem, err := os.ReadFile(ca)
+	pool, err := trust.Only(ca)
 	if err != nil {
-		return fmt.Errorf("sql sink: read the authority of the DSN: %w", err)
+		return fmt.Errorf("sql sink: the DSN's %w", err)
 	}
-	t.tls.RootCAs = x509.NewCertPool()
-	if !t.tls.RootCAs.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("sql sink: %s holds no certificate in PEM form", ca)
-	}
+	t.tls.RootCAs = pool
 	return nil
 }
 
