@@ -174,12 +174,14 @@ func (s *session) send(ctx context.Context, b *batch) error {
 		}
 		b.admitted = true
 	}
+	atSend.Hit()
 	core := newMessage()
 	for i := range b.messages {
 		if err := s.sendOne(&b.messages[i], core); err != nil {
 			return err
 		}
 	}
+	atSent.Hit()
 	now := schema.FromStd(d.b.cfg.Now())
 	count := &d.b.count
 	if b.sent {

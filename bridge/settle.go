@@ -8,6 +8,17 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
+
+	"millrace/internal/failpoint"
+)
+
+// The steps at which a process may die.
+var (
+	atSend      = failpoint.New("bridge.send")
+	atSent      = failpoint.New("bridge.sent")
+	atConfirmed = failpoint.New("bridge.confirmed")
+	atNewest    = failpoint.New("bridge.newest")
+	atMoved     = failpoint.New("bridge.moved")
 )
 
 // settle confirms what was sent, in rounds, until there is no more.
@@ -67,12 +78,15 @@ func (s *session) round(ctx context.Context, run []*batch) error {
 	if err := s.confirm(ctx, run); err != nil {
 		return err
 	}
+	atConfirmed.Hit()
 	if err := s.writeNewest(ctx, run); err != nil {
 		return err
 	}
+	atNewest.Hit()
 	if err := s.move(ctx, run); err != nil {
 		return err
 	}
+	atMoved.Hit()
 	s.d.unsettled.pop(len(run))
 	for _, b := range run {
 		s.d.window.Release(b.weight)

@@ -7,7 +7,15 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"millrace/internal/failpoint"
 	"millrace/schema"
+)
+
+// The steps at which a process may die.
+var (
+	atSend         = failpoint.New("ingest.send")
+	atAcknowledged = failpoint.New("ingest.acknowledged")
+	atMark         = failpoint.New("ingest.mark")
 )
 
 // record is one on its way to Kafka. Its memory is used again once it is
@@ -44,6 +52,7 @@ func (i *Ingestor) send(r *record) {
 	r.gen = r.lane.gen
 	r.lane.onWay[r.gen].Add(1)
 	i.waiting.sent(r)
+	atSend.Hit()
 	i.produce(context.Background(), &r.Record, r.done)
 }
 
@@ -58,6 +67,7 @@ func (i *Ingestor) acked(r *record, err error) {
 		i.fail(fmt.Errorf("ingest: write to %s/%d%s: %w; it and what followed may be missing in the log", r.Topic, r.Partition, hint, err))
 		return
 	}
+	atAcknowledged.Hit()
 	i.counts.acked(r, i.cfg.Now)
 	i.waiting.acked(r)
 	l, gen := r.lane, r.gen

@@ -61,7 +61,10 @@ func produce(ctx context.Context, client *kgo.Client, recs []*kgo.Record) error 
 	if len(recs) == 0 {
 		return nil
 	}
-	return client.ProduceSync(ctx, recs...).FirstErr()
+	atLetters.Hit()
+	err := client.ProduceSync(ctx, recs...).FirstErr()
+	atLettersSent.Hit()
+	return err
 }
 
 // maxLetters is how many dead letters are gathered at most: a symbol that has

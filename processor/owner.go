@@ -11,10 +11,20 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
+	"millrace/internal/failpoint"
 	"millrace/internal/kafka"
 	"millrace/processor/sink"
 	"millrace/schema"
 	"millrace/state"
+)
+
+// The steps at which a process may die.
+var (
+	atDecode      = failpoint.New("processor.decode")
+	atApplied     = failpoint.New("processor.applied")
+	atLetters     = failpoint.New("processor.letters")
+	atLettersSent = failpoint.New("processor.letters-sent")
+	atOffered     = failpoint.New("processor.offered")
 )
 
 // owner is what a partition belongs to while this process has it assigned.
@@ -210,6 +220,7 @@ func (o *owner) take() []*kgo.Record {
 
 // microBatch is the way of a tick through the processor.
 func (o *owner) microBatch(ctx context.Context, recs []*kgo.Record) error {
+	atDecode.Hit()
 	part := o.store.Partition()
 	taken := time.Now()
 	var oldest schema.Time
@@ -228,6 +239,7 @@ func (o *owner) microBatch(ctx context.Context, recs []*kgo.Record) error {
 			}
 		}
 	}
+	atApplied.Hit()
 	if err := o.bury(ctx, recs); err != nil {
 		return err
 	}
@@ -242,6 +254,7 @@ func (o *owner) microBatch(ctx context.Context, recs []*kgo.Record) error {
 	for _, b := range o.boxes {
 		b.Offer(changes)
 	}
+	atOffered.Hit()
 	if o.p.cfg.Published != nil && len(changes.Candles) > 0 {
 		o.p.cfg.Published(changes.Candles)
 	}

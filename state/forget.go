@@ -47,6 +47,7 @@ func (s *Store) Forget(before schema.Time, have int64) (n int, err error) {
 		err = b.Set([]byte(metaKey), meta, nil)
 	}
 	if err == nil {
+		atForget.Hit()
 		err = s.write(func() error { return errors.Join(b.Commit(pebble.NoSync), b.Close()) })
 	}
 	if err != nil {

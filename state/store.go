@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"millrace/internal/failpoint"
 	"millrace/schema"
 )
 
@@ -28,6 +29,13 @@ var (
 	ErrDisk = errors.New("the disk of the state refused a write")
 	// ErrLineage reports a store of another topic's life or another partition.
 	ErrLineage = errors.New("state belongs to another log")
+)
+
+// The steps at which a process may die.
+var (
+	atCommit    = failpoint.New("state.commit")
+	atCommitted = failpoint.New("state.committed")
+	atForget    = failpoint.New("state.forget")
 )
 
 // Options say where a store is and how it is kept.
@@ -293,7 +301,9 @@ func (s *Store) Commit() (*Changes, error) {
 		err = b.Set([]byte(metaKey), meta, nil)
 	}
 	if err == nil {
+		atCommit.Hit()
 		err = s.write(func() error { return errors.Join(b.Commit(pebble.NoSync), b.Close()) })
+		atCommitted.Hit()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("commit state at offset %d: %w", p.pos.Offset, err)

@@ -45,6 +45,12 @@ func spawn(t *testing.T, args ...string) *child {
 // spawnFor is spawn with a bound of its own.
 func spawnFor(t *testing.T, bound time.Duration, args ...string) *child {
 	t.Helper()
+	return spawnWith(t, bound, nil, args...)
+}
+
+// spawnWith is spawnFor with variables of its own.
+func spawnWith(t *testing.T, bound time.Duration, env []string, args ...string) *child {
+	t.Helper()
 	if endless[args[0]] {
 		args = append(args[:len(args):len(args)], "--for", bound.String())
 	}
@@ -57,7 +63,7 @@ func spawnFor(t *testing.T, bound time.Duration, args ...string) *child {
 			c.cmd.Env = append(c.cmd.Env, e)
 		}
 	}
-	c.cmd.Env = append(c.cmd.Env, quickRace())
+	c.cmd.Env = append(append(c.cmd.Env, quickRace()), env...)
 	c.cmd.Stdout, c.cmd.Stderr = &c.out, c.log
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)

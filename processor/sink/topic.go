@@ -11,8 +11,15 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"millrace/internal/failpoint"
 	"millrace/schema"
 	"millrace/state"
+)
+
+// The steps at which a process may die.
+var (
+	atProduce  = failpoint.New("candles.produce")
+	atProduced = failpoint.New("candles.produced")
 )
 
 // Topic writes one partition's candles to `candles` and its gaps to `gaps`.
@@ -278,7 +285,9 @@ func (s *Topic) send(ctx context.Context, recs *[]*kgo.Record) error {
 	if len(*recs) == 0 {
 		return ctx.Err()
 	}
+	atProduce.Hit()
 	err := s.Client.ProduceSync(ctx, *recs...).FirstErr()
+	atProduced.Hit()
 	*recs = (*recs)[:0]
 	if err != nil {
 		return fmt.Errorf("produce candles: %w", err)

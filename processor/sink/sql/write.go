@@ -6,7 +6,17 @@ import (
 	"errors"
 	"fmt"
 
+	"millrace/internal/failpoint"
 	"millrace/schema"
+)
+
+// The steps at which a process may die.
+var (
+	atBegun     = failpoint.New("sql.begun")
+	atProgress  = failpoint.New("sql.progress")
+	atUpserted  = failpoint.New("sql.upserted")
+	atCommit    = failpoint.New("sql.commit")
+	atCommitted = failpoint.New("sql.committed")
 )
 
 // Batch is what one Write brings.
@@ -54,6 +64,7 @@ func (db *DB) Write(ctx context.Context, key Key, expect *Progress, b Batch) err
 	if err != nil {
 		return db.fail("begin", ended(ctx, err))
 	}
+	atBegun.Hit()
 	if err := db.writeTx(ctx, tx, key, expect, &b, rows); err != nil {
 		// The connection may be gone, and the transaction with it: what the
 		// roll back says adds nothing.
@@ -63,9 +74,11 @@ func (db *DB) Write(ctx context.Context, key Key, expect *Progress, b Batch) err
 		}
 		return db.fail("write", ended(ctx, err))
 	}
+	atCommit.Hit()
 	if err := tx.Commit(); err != nil {
 		return db.fail("commit, the outcome is unknown", ended(ctx, err))
 	}
+	atCommitted.Hit()
 	return nil
 }
 
@@ -101,10 +114,12 @@ func (db *DB) writeTx(ctx context.Context, tx *sql.Tx, key Key, expect *Progress
 		if err != nil {
 			return fmt.Errorf("progress: %w", err)
 		}
+		atProgress.Hit()
 	}
 	if err := db.writeCandles(ctx, tx, rows); err != nil {
 		return fmt.Errorf("candles: %w", err)
 	}
+	atUpserted.Hit()
 	if err := db.writeGaps(ctx, tx, b.Gaps); err != nil {
 		return fmt.Errorf("gaps: %w", err)
 	}
