@@ -111,7 +111,6 @@ func (s *Stream) finish() {
 		}
 		l.pending = nil
 		l.marking.Store(false)
-		atMark.Hit()
 		if err := s.write(l, nil, *m); err != nil {
 			s.in.fail(err)
 			return

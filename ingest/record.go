@@ -15,7 +15,7 @@ import (
 var (
 	atSend         = failpoint.New("ingest.send")
 	atAcknowledged = failpoint.New("ingest.acknowledged")
-	atMark         = failpoint.New("ingest.mark")
+	atControl      = failpoint.New("ingest.control")
 )
 
 // record is one on its way to Kafka. Its memory is used again once it is

@@ -167,6 +167,7 @@ func (s *Stream) write(l *lane, key []byte, body any) error {
 	}
 	r.Value = value
 	_, r.mark = body.(schema.Mark)
+	atControl.Hit()
 	s.in.send(r)
 	return nil
 }

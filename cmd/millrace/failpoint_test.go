@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -18,40 +20,45 @@ import (
 // run in which nothing died.
 func TestEveryFailpoint(t *testing.T) {
 	m := newMarket(t)
-	dump := absolute(t, xrpDump) // days, so that windows are forgotten
-	want := dumped(t, develop(t, "", m.file, dump).sql)
+	// The dump in two parts: the second, and the market after it, move time on
+	// when the sinks have what the first brought, so that windows are forgotten.
+	rows := bytes.SplitAfter(contents(t, xrpDump), []byte("\n"))
+	dir := t.TempDir()
+	var dumps [2]string
+	for i, part := range [][][]byte{rows[:len(rows)/2], rows[len(rows)/2:]} {
+		dumps[i] = filepath.Join(dir, fmt.Sprint(i), "XRPETH.csv")
+		write(t, dumps[i], string(bytes.Join(part, nil)))
+	}
+	want := dumped(t, develop(t, "", m.file, dumps[0], dumps[1]).sql)
 	for _, name := range failpoint.Names() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newParts(t, testenv.SharedMariaDB(t))
 			s := subscribe(t, p.nats.URL)
+			replay := func(files ...string) []string {
+				return append(append([]string{"replay", "--ticks-topic", p.ticks, "--symbols", "XRPETH"}, files...), p.log()...)
+			}
+			process := append([]string{"process", "--ticks-topic", p.ticks, "--sql", p.sql, "--data", filepath.Join(t.TempDir(), "data")}, p.log()...)
+			bridge := append([]string{"bridge", "--nats", p.nats.URL}, p.log()...)
 			role, _, _ := strings.Cut(name, ".")
-			replay := func() []string {
-				return append([]string{"replay", "--ticks-topic", p.ticks, "--symbols", "XRPETH", absolute(t, m.file), dump}, p.log()...)
-			}
 			if role == "ingest" {
-				for hit := range 2 {
-					p.dies(name, 1+20*hit, replay()...)
-				}
+				p.dies(name, nil, replay(m.file, dumps[0], dumps[1])...)
 			}
-			spawn(t, replay()...).succeed()
+			spawn(t, replay(dumps[0])...).succeed()
 			p.garbage()
-			process := []string{"process", "--ticks-topic", p.ticks, "--sql", p.sql, "--data", filepath.Join(t.TempDir(), "data")}
-			process = append(process, p.log()...)
+			more := func() {
+				spawn(t, replay(dumps[1], m.file)...).succeed()
+				p.garbage()
+			}
 			switch role {
 			case "state", "processor", "candles", "sql":
-				for hit := range 2 {
-					p.dies(name, 1+hit, process...)
-				}
+				p.dies(name, more, process...)
 			}
+			more()
 			processor := spawn(t, process...)
-			bridge := []string{"bridge", "--nats", p.nats.URL}
-			bridge = append(bridge, p.log()...)
 			processor.await("partition assigned")
 			if role == "bridge" {
-				for hit := range 2 {
-					p.dies(name, 1+hit, bridge...)
-				}
+				p.dies(name, p.garbage, bridge...)
 			}
 			passes := spawn(t, bridge...)
 			p.settled()
@@ -65,13 +72,27 @@ func TestEveryFailpoint(t *testing.T) {
 	}
 }
 
-// dies runs the program until it reaches a step for the n-th time.
-func (p *parts) dies(name string, n int, args ...string) {
+// dies runs the program, twice, until it reaches a step. more brings more to do.
+func (p *parts) dies(name string, more func(), args ...string) {
 	p.t.Helper()
-	c := spawnWith(p.t, childBound, []string{fmt.Sprintf("%s=%s@%d", failpoint.Variable, name, n)}, args...)
-	<-c.done
-	if status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
-		p.t.Fatalf("%s: not killed at hit %d but ended: %v\n%s", name, n, c.cmd.ProcessState, tail(c.log.String()))
+	for range 2 {
+		c := spawnWith(p.t, childBound, []string{failpoint.Variable + "=" + name}, args...)
+		tick := time.NewTicker(time.Second)
+		for bound := time.After(patience); c.running(); {
+			select {
+			case <-c.done:
+			case <-tick.C:
+				if more != nil {
+					more()
+				}
+			case <-bound:
+				p.t.Fatalf("%s is not reached\n%s", name, tail(c.log.String()))
+			}
+		}
+		tick.Stop()
+		if status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
+			p.t.Fatalf("%s: not killed but ended: %v\n%s", name, c.cmd.ProcessState, tail(c.log.String()))
+		}
 	}
 }
 

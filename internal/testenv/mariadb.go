@@ -73,6 +73,7 @@ func newMariaDB(dir string) (*MariaDB, error) {
 	common := []string{
 		"--no-defaults", // first: no settings of this machine
 		"--datadir=" + filepath.Join(dir, "data"),
+		"--tmpdir=" + short, // two servers with one process id, in two containers, would share names
 		"--innodb-log-file-size=16M",
 		"--skip-name-resolve",
 	}
@@ -82,7 +83,9 @@ func newMariaDB(dir string) (*MariaDB, error) {
 		common = append(common, "--user=root")
 	}
 	args := append(common[:len(common):len(common)], "--auth-root-authentication-method=normal", "--skip-test-db")
-	if _, err := output(exec.Command(install, args...)); err != nil {
+	cmd := exec.Command(install, args...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+short)
+	if _, err := output(cmd); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", m.name, err), os.RemoveAll(short))
 	}
 	m.command = func() *exec.Cmd {
