@@ -99,8 +99,8 @@ func killedRolesMakeTheTable(t *testing.T, m *market) {
 	p.settled()
 	same(t, "killed", dumped(t, p.sql), want)
 	s.agrees(want)
+	s.newestKept(want) // after which the stream has all before it
 	s.onceFinal(want)
-	s.newestKept(want)
 	for _, c := range append(processors, bridge) {
 		c.stop()
 	}

@@ -116,39 +116,42 @@ func (p *parts) ingest(double *child) *child {
 // settled waits until the database has all that is in the log.
 func (p *parts) settled() {
 	p.t.Helper()
-	every(p.t, func(ctx context.Context) error {
-		adm := kadm.NewClient(p.client)
-		topics, err := adm.ListTopics(ctx, p.ticks)
-		if err == nil {
-			err = topics.Error()
-		}
+	every(p.t, p.lacks)
+}
+
+// lacks tells what of the log the database does not have.
+func (p *parts) lacks(ctx context.Context) error {
+	adm := kadm.NewClient(p.client)
+	topics, err := adm.ListTopics(ctx, p.ticks)
+	if err == nil {
+		err = topics.Error()
+	}
+	if err != nil {
+		return err
+	}
+	ends, err := adm.ListEndOffsets(ctx, p.ticks)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return err
+	}
+	db, err := sqlsink.Open(ctx, sqlsink.Config{DSN: p.sql, ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for partition := range int32(partitions) {
+		end, _ := ends.Lookup(p.ticks, partition)
+		at, _, err := db.Load(ctx, topics[p.ticks].ID, partition)
 		if err != nil {
 			return err
 		}
-		ends, err := adm.ListEndOffsets(ctx, p.ticks)
-		if err == nil {
-			err = ends.Error()
+		if at.Offset < end.Offset {
+			return fmt.Errorf("partition %d: the database has everything up to %d of %d", partition, at.Offset, end.Offset)
 		}
-		if err != nil {
-			return err
-		}
-		db, err := sqlsink.Open(ctx, sqlsink.Config{DSN: p.sql, ReadOnly: true})
-		if err != nil {
-			return err
-		}
-		defer db.Close()
-		for partition := range int32(partitions) {
-			end, _ := ends.Lookup(p.ticks, partition)
-			at, _, err := db.Load(ctx, topics[p.ticks].ID, partition)
-			if err != nil {
-				return err
-			}
-			if at.Offset < end.Offset {
-				return fmt.Errorf("partition %d: the database has everything up to %d of %d", partition, at.Offset, end.Offset)
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // dumped is the dump of a database's candles.

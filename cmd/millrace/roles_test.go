@@ -34,8 +34,8 @@ func rolesMakeTheTable(t *testing.T, m *market) {
 	same(t, "the roles' table", dumped(t, p.sql), want)
 
 	s.agrees(want)
+	s.newestKept(want) // after which the stream has all before it
 	s.onceFinal(want)
-	s.newestKept(want)
 	first.stop()
 	second.stop()
 	bridge.stop()
