@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
@@ -54,7 +53,7 @@ var errStopped = errors.New("partition given up")
 // stands for, and gives the offset to go on from.
 func (p *Processor) open(ctx context.Context, partition int32) (*owner, error) {
 	dir := state.PartitionDir(p.cfg.Dir, p.cfg.Topics.Ticks, partition)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := p.cfg.FS.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("state of partition %d: %w", partition, err)
 	}
 	store, err := p.openStore(dir, partition)
@@ -82,7 +81,7 @@ func (p *Processor) openStore(dir string, partition int32) (*state.Store, error)
 	complain := func(what string) {
 		p.log.Error("state: the disk or Pebble fails", "partition", partition, "dir", dir, "what", what)
 	}
-	store, err := state.Open(state.Options{Dir: dir, Complain: complain}, p.lineage.Ticks, partition)
+	store, err := state.Open(state.Options{Dir: dir, FS: p.cfg.FS, Complain: complain}, p.lineage.Ticks, partition)
 	if errors.Is(err, state.ErrLineage) {
 		return nil, fmt.Errorf("state of partition %d: %w: topic %s was made anew since; move %s away to begin with the new one", partition, err, p.cfg.Topics.Ticks, dir)
 	}

@@ -1,0 +1,235 @@
+//go:build synctests
+
+package sim
+
+import (
+	"maps"
+	"slices"
+
+	"millrace/processor/sink/sql"
+	"millrace/schema"
+	"millrace/state"
+)
+
+// check holds everything against the log.
+func (w *world) check(told map[string]bool) {
+	want := map[string]string{}
+	symbols := map[string]string{} // their gaps
+	for p := range w.plan.Partitions {
+		recs, err := w.read(w.topics.Ticks, p)
+		if err != nil {
+			w.fault("read the log: %v", err)
+			return
+		}
+		o := newOracle()
+		for _, r := range recs {
+			o.apply(&entry{r.Offset, schema.FromStd(r.Timestamp), r.Value})
+		}
+		rows := o.rows()
+		maps.Copy(want, rows)
+		for _, l := range o.symbols {
+			if l.opened > 0 {
+				symbols[l.name] = l.gaps()
+			}
+		}
+		maps.Copy(told, o.told)
+		w.checkDead(p, o)
+		w.checkCandles(p, rows)
+		w.checkState(p, rows)
+	}
+	w.checkSQL(want, symbols)
+}
+
+// differ reports where rows are not what they should be.
+func (w *world) differ(where string, got, want map[string]string) {
+	for _, k := range slices.Sorted(maps.Keys(want)) {
+		if g, ok := got[k]; !ok {
+			w.fault("%s: %s is missing; the log says %s", where, k, want[k])
+		} else if g != want[k] {
+			w.fault("%s: %s is\n      %s\n  not %s", where, k, g, want[k])
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(got)) {
+		if _, ok := want[k]; !ok {
+			w.fault("%s: %s is %s; the log says nothing of it", where, k, got[k])
+		}
+	}
+}
+
+func (w *world) checkDead(p int32, o *oracle) {
+	recs, err := w.read(w.topics.Dead(), p)
+	if err != nil {
+		w.fault("read the dead letters: %v", err)
+		return
+	}
+	got := map[refusal]string{}
+	for _, r := range recs {
+		var at refusal
+		why := ""
+		for _, h := range r.Headers {
+			switch h.Key {
+			case schema.HeaderOffset:
+				at.offset = number(h.Value)
+			case schema.HeaderIndex:
+				at.index = int(number(h.Value))
+			case schema.HeaderReason:
+				why = string(h.Value)
+			}
+		}
+		got[at] = why
+	}
+	for at, why := range o.refused {
+		if got[at] != why {
+			w.fault("dead letters: partition %d, offset %d, tick %d is refused as %q by the log, its letter says %q", p, at.offset, at.index, why, got[at])
+		}
+	}
+	for at, why := range got {
+		if o.refused[at] == "" {
+			w.fault("dead letters: partition %d, offset %d, tick %d was refused as %q, though the log says nothing against it", p, at.offset, at.index, why)
+		}
+	}
+}
+
+func number(b []byte) (n int64) {
+	for _, c := range b {
+		n = 10*n + int64(c-'0')
+	}
+	return n
+}
+
+// checkCandles holds the topic's last records against the log, and all of them
+// against the promises.
+func (w *world) checkCandles(p int32, rows map[string]string) {
+	recs, err := w.read(w.topics.Candles, p)
+	if err != nil {
+		w.fault("read candles: %v", err)
+		return
+	}
+	got, final := map[string]string{}, map[string]string{}
+	highest := map[string]schema.Version{}
+	for _, r := range recs {
+		c, err := schema.DecodeCandle(r.Value)
+		if err != nil {
+			w.fault("candles: partition %d at %d: %v", p, r.Offset, err)
+			continue
+		}
+		k := string(r.Key)
+		by := ""
+		for _, h := range r.Headers {
+			if h.Key == schema.HeaderWriter {
+				by = string(h.Value)
+			}
+		}
+		if by != "zombie" {
+			if c.Version < highest[by+" "+k] {
+				w.fault("candles: partition %d at %d: writer %s lowers %s from version %d to %d", p, r.Offset, by, k, highest[by+" "+k], c.Version)
+			}
+			highest[by+" "+k] = c.Version
+			if f := final[k]; f != "" && c.Status == schema.Final && f != line(&c) {
+				w.fault("candles: partition %d at %d: the final %s changed from %s to %s", p, r.Offset, k, f, line(&c))
+			}
+			if c.Status == schema.Final {
+				final[k] = line(&c)
+			}
+		}
+		got[k] = line(&c)
+	}
+	w.differ("candles", got, rows)
+}
+
+// checkState reads the stores as an operator could, after their processors
+// have ended.
+func (w *world) checkState(p int32, rows map[string]string) {
+	var owner *machine
+	for _, m := range w.machines {
+		for _, s := range m.status() {
+			if s.Partition == p {
+				owner = m
+			}
+		}
+	}
+	if owner == nil {
+		w.fault("nobody owns partition %d", p)
+		return
+	}
+	id := owner.p.Lineage().Ticks
+	owner.stop()
+	s, err := state.Open(state.Options{Dir: state.PartitionDir(dataDir, w.topics.Ticks, p), FS: owner.disk}, id, p)
+	if err != nil {
+		w.fault("open the state of partition %d: %v", p, err)
+		return
+	}
+	defer s.Close()
+	v, err := s.View()
+	if err != nil {
+		w.fault("view the state of partition %d: %v", p, err)
+		return
+	}
+	defer v.Close()
+	got := map[string]string{}
+	err = v.Since(0, 1000, func(c *state.Changes) error {
+		for i := range c.Candles {
+			got[key(&c.Candles[i])] = line(&c.Candles[i])
+		}
+		for i := range c.Runs {
+			c.Runs[i].Expand(c.Calendar, func(e *schema.Candle) bool { got[key(e)] = line(e); return true })
+		}
+		return nil
+	})
+	if err != nil {
+		w.fault("read the state of partition %d: %v", p, err)
+		return
+	}
+	if v.Forgotten() > 0 { // what is forgotten is missing there, and only there
+		all := rows
+		rows = map[string]string{}
+		for k := range got {
+			if all[k] != "" {
+				rows[k] = all[k]
+			}
+		}
+	}
+	w.differ("state", got, rows)
+	owner.start()
+}
+
+func (w *world) checkSQL(want, gaps map[string]string) {
+	db, err := sqlsink.Open(w.ctx, sqlsink.Config{DSN: "sqlite:" + w.db.file, ReadOnly: true})
+	if err != nil {
+		w.fault("open the database: %v", err)
+		return
+	}
+	defer db.Close()
+	got := map[string]string{}
+	for _, l := range w.market {
+		for p := schema.P1s; p.Valid(); p++ {
+			rows, err := db.Candles(w.ctx, l.name, p, schema.MinTime, schema.MaxTime, 0)
+			if err != nil {
+				w.fault("read the database: %v", err)
+				return
+			}
+			for i := range rows {
+				got[key(&rows[i])] = line(&rows[i])
+			}
+		}
+	}
+	w.differ("sql", got, want)
+	for _, l := range w.market {
+		list, err := db.Gaps(w.ctx, l.name)
+		if err != nil {
+			w.fault("read the gaps: %v", err)
+			return
+		}
+		set := schema.GapSet{Symbol: l.name, Gaps: list}
+		// What a set says of itself stands beside its rows.
+		if err := w.db.raw.QueryRow("SELECT applied, opened FROM gap_sets WHERE symbol = ?", l.name).Scan(&set.Applied, &set.Opened); err != nil {
+			if gaps[l.name] != "" {
+				w.fault("sql: the gaps of %s are missing: %v; the log says %s", l.name, err, gaps[l.name])
+			}
+			continue
+		}
+		if got := gapSetLine(&set); got != gaps[l.name] {
+			w.fault("sql: gaps of %s: %s, the log says %s", l.name, got, gaps[l.name])
+		}
+	}
+}
