@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/schema"
@@ -66,6 +67,8 @@ func (s *Topic) Run(ctx context.Context) error {
 			return nil
 		case errors.Is(err, state.ErrDamaged):
 			return err
+		case errors.Is(err, kerr.UnknownTopicID):
+			return fmt.Errorf("%s or %s: %w: %w", s.Candles, s.Gaps, errAnew, err)
 		case err != nil:
 			if pause.n == 0 {
 				s.Log.Warn("candles: cannot write for now; state keeps what is lacking", "partition", s.Partition, "err", err)
