@@ -5,7 +5,9 @@ package sim
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"millrace/ingest"
@@ -25,7 +27,12 @@ type collector struct {
 	// at is the last delivery that was handed to an Ingestor; what of it was
 	// acknowledged, the log's tail tells the next one.
 	life *life
-	lies time.Duration // its clock is wrong by that much
+
+	mu      sync.Mutex // guards what follows
+	stream  *ingest.Stream
+	lies    time.Duration // its clock is wrong by that much
+	silent  bool          // the connection to the exchange is lost
+	waiting []delivery    // what was missed meanwhile
 }
 
 // life is one process: what it is connected by and how it is ended.
@@ -79,6 +86,69 @@ func (c *collector) run(l *life) {
 	}
 }
 
+// id is that of its stream in the log, or "".
+func (c *collector) id() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stream == nil {
+		return ""
+	}
+	return c.stream.ID()
+}
+
+func (c *collector) lie(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lies = d
+}
+
+func (c *collector) status(r *rand.Rand, s schema.TradingStatus) {
+	c.mu.Lock()
+	stream := c.stream
+	c.mu.Unlock()
+	if stream != nil {
+		if err := stream.Status(c.symbols[r.IntN(len(c.symbols))].name, s); err != nil {
+			c.w.note("  status: %v", err)
+		}
+	}
+}
+
+// silence loses the connection to the exchange, or brings it back: what came
+// meanwhile is fetched then.
+func (c *collector) silence(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stream == nil || c.silent == on {
+		return
+	}
+	c.silent = on
+	if on {
+		c.stream.Down()
+		return
+	}
+	if err := c.back(); err != nil {
+		c.w.note("collector %d: up again: %v", c.n, err)
+	}
+}
+
+func (c *collector) back() error {
+	if err := c.stream.Up(c.w.exchange()); err != nil {
+		return err
+	}
+	for _, d := range c.waiting {
+		if err := c.stream.Fill(d.symbol, d.trades, schema.FromStd(time.Now()), schemapb.Source_SOURCE_REST); err != nil {
+			return err
+		}
+	}
+	c.waiting = nil
+	for _, s := range c.symbols {
+		if err := c.stream.Release(s.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // collect opens an Ingestor and feeds it until something fails or l ends.
 func (c *collector) collect(l *life) error {
 	w := c.w
@@ -123,6 +193,9 @@ func (c *collector) collect(l *life) error {
 			return err
 		}
 	}
+	c.mu.Lock()
+	c.stream, c.silent, c.waiting = stream, false, nil
+	c.mu.Unlock()
 	held := map[string]int{}
 	for {
 		if err := c.deliver(stream, held); err != nil {
@@ -143,6 +216,7 @@ func (c *collector) collect(l *life) error {
 		case <-w.over:
 			bound, stop := context.WithTimeout(l.ctx, 20*time.Second)
 			defer stop()
+			c.silence(false)
 			if w.plan.SayEnd {
 				return stream.Close(bound, c.promise(held))
 			}
@@ -154,9 +228,16 @@ func (c *collector) collect(l *life) error {
 
 // deliver hands on what is due.
 func (c *collector) deliver(stream *ingest.Stream, held map[string]int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for c.next < len(c.feed) && c.feed[c.next].at <= c.w.passed() {
 		d := &c.feed[c.next]
 		received := schema.FromStd(time.Now())
+		if c.silent && d.kind != missed {
+			c.waiting = append(c.waiting, *d)
+			c.next++
+			continue
+		}
 		switch d.kind {
 		case missed:
 			held[d.symbol]++
@@ -195,6 +276,8 @@ func (c *collector) promise(held map[string]int) schema.Time {
 			w = min(w, d.trades[0].Time-1)
 		}
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return w + schema.Time(c.lies.Microseconds())
 }
 

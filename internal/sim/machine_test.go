@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,13 +30,15 @@ type machine struct {
 
 	mu     sync.Mutex // guards what follows
 	disk   *vfs.MemFS
-	life   *life // nil: nothing runs
+	copied *vfs.MemFS // an older copy
+	life   *life      // nil: nothing runs
 	p      *processor.Processor
 	starts int
+	skip   map[int32][][2]int64 // stretches that retention took before this disk's state had them
 }
 
 func newMachine(w *world, n int) *machine {
-	return &machine{w: w, n: n, disk: vfs.NewCrashableMem()}
+	return &machine{w: w, n: n, disk: vfs.NewCrashableMem(), skip: map[int32][][2]int64{}}
 }
 
 // start has a processor run on the machine until stop or a kill; one that ends
@@ -134,6 +137,27 @@ func (m *machine) wipe() {
 	m.disk = vfs.NewCrashableMem()
 }
 
+// copyDisk keeps a copy of the disk as it is; setBack brings it back.
+func (m *machine) copyDisk() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.copied = m.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: m.w.dice("copy")})
+}
+
+func (m *machine) setBack() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.copied != nil {
+		m.disk, m.copied = m.copied, nil
+	}
+}
+
+func (m *machine) alive() *life {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.life
+}
+
 // heal brings everything of the machine back to work.
 func (m *machine) heal() {
 	m.mu.Lock()
@@ -158,6 +182,21 @@ func (m *machine) remedy(err error) {
 	if err := m.disk.RemoveAll(dir); err != nil {
 		m.w.fault("move %s away: %v", dir, err)
 	}
+}
+
+// skipped notes that the state goes on behind a stretch that it never saw.
+func (m *machine) skipped(p int32, from, to int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	// One that reached beyond from is undone: the state was set back since.
+	m.skip[p] = slices.DeleteFunc(m.skip[p], func(s [2]int64) bool { return s[1] > from })
+	m.skip[p] = append(m.skip[p], [2]int64{from, to})
+}
+
+func (m *machine) skips(p int32) [][2]int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.skip[p]
 }
 
 func (m *machine) status() []processor.PartitionStatus {
@@ -210,6 +249,20 @@ func (h *listener) Handle(_ context.Context, r slog.Record) error {
 		return true
 	})
 	h.w.note("machine %d: %s", h.m.n, said)
+	relax := func(what string) {
+		h.w.mu.Lock()
+		defer h.w.mu.Unlock()
+		h.w.relaxed[what] = true
+	}
+	switch {
+	case r.Message == "the log begins behind what was applied":
+		relax("skipped")
+		h.m.skipped(int32(vals["partition"].Int64()), vals["state"].Int64(), vals["log begins"].Int64())
+	case strings.HasPrefix(r.Message, "candles: what state has forgotten is not sent again"):
+		relax("candles")
+	case strings.HasPrefix(r.Message, "the database lacks candles that state has forgotten and whose ticks"):
+		relax("sql")
+	}
 	return nil
 }
 

@@ -36,7 +36,7 @@ const (
 )
 
 // makeMarket makes the symbols' trades within length of the start.
-func makeMarket(r *rand.Rand, start schema.Time, length time.Duration, symbols int) []listing {
+func makeMarket(r *rand.Rand, start schema.Time, length time.Duration, symbols int, falling bool) []listing {
 	var all []listing
 	for i := range symbols {
 		l := listing{name: fmt.Sprintf("S%d", i)}
@@ -73,7 +73,7 @@ func makeMarket(r *rand.Rand, start schema.Time, length time.Duration, symbols i
 			if r.IntN(60) == 0 {
 				at += schema.Time(r.Int64N(75_000_000))
 			}
-			if r.IntN(80) == 0 && len(l.trades) > 0 { // times fall a little as ids rise
+			if falling && r.IntN(80) == 0 { // times fall a little as ids rise
 				at = max(start, at-schema.Time(r.Int64N(300_000)))
 			}
 		}

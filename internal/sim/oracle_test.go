@@ -30,6 +30,7 @@ type oracle struct {
 	ingestors map[string]*watcher
 	symbols   map[string]*ledger
 	refused   map[refusal]string // the reason, by where the tick stands
+	past      map[string]bool    // what was published before the periods changed
 	told      map[string]bool    // what the scenario wants to know that it met
 }
 
@@ -87,7 +88,7 @@ type foot struct {
 }
 
 func newOracle() *oracle {
-	return &oracle{now: schema.MinTime, ingestors: map[string]*watcher{}, symbols: map[string]*ledger{}, refused: map[refusal]string{}, told: map[string]bool{}}
+	return &oracle{now: schema.MinTime, ingestors: map[string]*watcher{}, symbols: map[string]*ledger{}, refused: map[refusal]string{}, told: map[string]bool{}, past: map[string]bool{}}
 }
 
 func (o *oracle) ledger(name string) *ledger {
@@ -169,6 +170,9 @@ func (o *oracle) settle(s *schema.Settings, refuse func(int, string)) {
 			return
 		}
 		o.told["settings changed"] = true
+		for k := range o.rows() {
+			o.past[k] = true
+		}
 	}
 	old := o.settings
 	own := *s
@@ -340,7 +344,7 @@ func (l *ledger) anchor(a schema.Anchor) {
 
 func (o *oracle) watch(w *schema.Watch) {
 	l := o.ledger(w.Symbol)
-	l.trading(w.Status, w.From)
+	l.trading(w.Status, max(w.From, l.watermark, l.newest))
 	i := slices.IndexFunc(l.watches, func(x watching) bool { return x.by == w.Ingestor })
 	switch {
 	case w.On && i < 0:

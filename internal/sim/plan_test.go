@@ -4,6 +4,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -21,6 +22,8 @@ type plan struct {
 	Length     time.Duration
 	Settings   schema.Settings
 	Keep       time.Duration
+	Falling    bool // times fall now and then as ids rise
+	Greedy     bool // retention takes what is still needed
 	Anchors    bool // collectors say where history begins
 	SayEnd     bool // collectors end their streams with a word
 	Mend       bool // at the end every hole is filled
@@ -29,20 +32,25 @@ type plan struct {
 	SQLEvery, CandlesEvery time.Duration
 	BatchMax, MaxRecords int
 	Faults               []fault
-	Cut                  int // the most trades of a symbol; 0 is all
+	Loud                 bool // tell the story as it happens
+	Cut                  int  // the most trades of a symbol; 0 is all
 }
 
-// fault is one thing that goes wrong.
-type fault struct {
-	At   time.Duration
-	Kind string
-	Who  int
-	Rand uint64
-	Off  bool // left out, to see whether the run fails without it
+func (p *plan) has(kind string) bool {
+	return slices.ContainsFunc(p.Faults, func(f fault) bool { return f.Kind == kind && !f.Off })
 }
 
-func (f *fault) String() string {
-	return fmt.Sprintf("%s of %d at %.3f s", f.Kind, f.Who, f.At.Seconds())
+// String tells the plan in a few lines.
+func (p *plan) String() string {
+	s := fmt.Sprintf("seed %d: %d partitions, %d processors, collectors of %v, %v, periods %v, kept %v, micro-batch %v of %d, sql every %v, candles every %v\n",
+		p.Seed, p.Partitions, p.Processors, p.Collectors, p.Length, p.Settings.Periods, p.Keep, p.MicroBatch, p.MaxRecords, p.SQLEvery, p.CandlesEvery)
+	s += fmt.Sprintf("  anchors %v, ends %v, mended %v, greedy %v, falling times %v, troubles %+v\n", p.Anchors, p.SayEnd, p.Mend, p.Greedy, p.Falling, p.Troubles)
+	for i := range p.Faults {
+		if f := &p.Faults[i]; !f.Off {
+			s += fmt.Sprintf("  fault %d at %.3f s: %v\n", i, f.At.Seconds(), f)
+		}
+	}
+	return s
 }
 
 func makePlan(seed uint64) *plan {
@@ -61,7 +69,7 @@ func makePlan(seed uint64) *plan {
 		MarkEvery: pick(200*time.Millisecond, time.Second), MicroBatch: pick(0, 0, 0, 300*time.Millisecond),
 		SQLEvery: pick(20*time.Millisecond, time.Second), CandlesEvery: pick(2*time.Millisecond, 100*time.Millisecond, time.Second),
 		BatchMax: []int{1, 3, 500}[r.IntN(3)], MaxRecords: []int{1, 7, 50_000}[r.IntN(3)],
-		Keep: pick(24*time.Hour, 24*time.Hour, 20*time.Second),
+		Greedy: r.IntN(4) == 0, Falling: r.IntN(8) == 0, Keep: pick(24*time.Hour, 24*time.Hour, 20*time.Second),
 	}
 	if p.MicroBatch > 0 {
 		p.MaxRecords = 50_000
@@ -84,8 +92,15 @@ func makePlan(seed uint64) *plan {
 	default:
 		p.Collectors = [][]int{all, all}
 	}
+	// A few kinds a seed, so that the same thing may go wrong again and again.
+	kinds := slices.Sorted(maps.Keys(faults))
+	r.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
+	kinds = kinds[:1+r.IntN(6)]
+	for range r.IntN(12) {
+		p.Faults = append(p.Faults, fault{
+			At: time.Duration(r.Int64N(int64(p.Length + 20*time.Second))), Kind: kinds[r.IntN(len(kinds))], Who: r.IntN(12), Rand: r.Uint64(),
+		})
+	}
 	slices.SortFunc(p.Faults, func(a, b fault) int { return int(a.At - b.At) })
 	return p
 }
-
-func (f *fault) befall(w *world) {}

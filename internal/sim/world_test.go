@@ -24,34 +24,43 @@ import (
 )
 
 const (
-	port   = 9092
-	broker = "localhost:9092"
+	broker  = "localhost:9092"
+	brokers = 2
 )
 
 // world is one simulated run.
 type world struct {
-	plan   *plan
-	ctx    context.Context
-	cancel context.CancelFunc
-	net    kfake.VirtualNetwork
-	kafka  *kfake.Cluster
-	client *kgo.Client // the simulator's own
-	topics kafka.Topics
-	began  time.Time
-	skew   time.Duration // of the exchange's clock against the brokers'
-	over   chan struct{} // the market has ended
-	group  sync.WaitGroup
+	plan    *plan
+	ctx     context.Context
+	cancel  context.CancelFunc
+	net     kfake.VirtualNetwork
+	kafka   *kfake.Cluster
+	client  *kgo.Client // the simulator's own
+	topics  kafka.Topics
+	began   time.Time
+	skew    time.Duration   // of the exchange's clock against the brokers'
+	over    chan struct{}   // the market has ended
+	calm    context.Context // ends when the faults do
+	group   sync.WaitGroup
+	delayed sync.WaitGroup // what faults do later
 
 	market     []listing
 	collectors []*collector
 	machines   []*machine
 	db         *database
+	lineage    kafka.TopicID
+	owners     map[int32]int // at the end: whose a partition is
 
 	mu       sync.Mutex // guards what follows
 	story    []string
 	broken   []string
-	instance map[string]bool    // names of processes that were killed
-	skipped  map[int32][2]int64 // stretches of the log that retention took before state had them
+	instance map[string]bool // names of processes that were killed
+	revision uint32
+	lives    int                     // of candles
+	candles  map[int32][]stood       // what stood in the topic before it was compacted or made anew
+	gone     map[int32][]*kgo.Record // what retention took of the log
+	past     map[string]bool         // keys that were published before periods were switched off
+	relaxed  map[string]bool         // what cannot be had again, by the processor's own words
 }
 
 // outcome is what a run came to.
@@ -62,9 +71,14 @@ type outcome struct {
 }
 
 func (w *world) note(format string, args ...any) {
+	said := fmt.Sprintf(format, args...)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.story = append(w.story, fmt.Sprintf("%8.3f ", time.Since(w.began).Seconds())+fmt.Sprintf(format, args...))
+	said = fmt.Sprintf("%8.3f %s", time.Since(w.began).Seconds(), said)
+	if w.plan.Loud {
+		fmt.Println(said)
+	}
+	w.story = append(w.story, said)
 }
 
 // fault reports a broken promise.
@@ -79,7 +93,11 @@ func (w *world) fault(format string, args ...any) {
 // passed is the time since the start; exchange is Binance's clock.
 func (w *world) passed() time.Duration { return time.Since(w.began) }
 
-func (w *world) exchange() schema.Time { return schema.FromStd(time.Now().Add(w.skew)) }
+func (w *world) exchange() schema.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return schema.FromStd(time.Now().Add(w.skew))
+}
 
 // rand gives a part of the run its own randomness, so that one part's draws
 // don't change another's.
@@ -107,7 +125,7 @@ func (w *world) wait(ctx context.Context, d time.Duration) bool {
 
 // run plays the plan in the bubble of the caller.
 func run(t *testing.T, p *plan) outcome {
-	w := &world{plan: p, began: time.Now(), over: make(chan struct{}), instance: map[string]bool{}, skipped: map[int32][2]int64{}}
+	w := &world{plan: p, began: time.Now(), over: make(chan struct{}), instance: map[string]bool{}, candles: map[int32][]stood{}, gone: map[int32][]*kgo.Record{}, relaxed: map[string]bool{}, past: map[string]bool{}}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	defer w.cancel()
 	told := map[string]bool{}
@@ -115,7 +133,11 @@ func run(t *testing.T, p *plan) outcome {
 		w.fault("the simulation does not begin: %v", err)
 		return outcome{broken: w.broken, story: w.story}
 	}
+	var rest context.CancelFunc
+	w.calm, rest = context.WithCancel(w.ctx)
 	w.play()
+	rest()
+	w.delayed.Wait()
 	w.settle()
 	if len(w.broken) == 0 {
 		w.check(told)
@@ -125,7 +147,7 @@ func run(t *testing.T, p *plan) outcome {
 }
 
 func (w *world) open(t *testing.T) (err error) {
-	w.kafka, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port), kfake.ListenFn(w.net.Listen), kfake.GroupMinSessionTimeout(time.Second))
+	w.kafka, err = kfake.NewCluster(kfake.NumBrokers(brokers), kfake.Ports(9092, 9093), kfake.ListenFn(w.net.Listen), kfake.GroupMinSessionTimeout(time.Second))
 	if err != nil {
 		return err
 	}
@@ -134,15 +156,17 @@ func (w *world) open(t *testing.T) (err error) {
 	if w.client, err = kafka.Connect(w.ctx, w.kafkaConfig(&wire{to: &w.net}), kgo.ProducerLinger(0)); err != nil {
 		return err
 	}
-	if _, err = kafka.Ensure(w.ctx, w.client, w.topics, w.plan.Settings); err != nil {
+	l, err := kafka.Ensure(w.ctx, w.client, w.topics, w.plan.Settings)
+	if err != nil {
 		return err
 	}
+	w.lineage = l.Ticks
 	if w.db, err = newDatabase(t); err != nil {
 		return err
 	}
 	w.began = time.Now()
 	start := w.exchange()
-	w.market = makeMarket(w.dice("market"), start, w.plan.Length, w.plan.Symbols)
+	w.market = makeMarket(w.dice("market"), start, w.plan.Length, w.plan.Symbols, w.plan.Falling)
 	if w.plan.Cut > 0 { // a failing plan is made smaller
 		for i := range w.market {
 			m := &w.market[i]
@@ -243,10 +267,11 @@ func (w *world) everywhere(patience time.Duration) bool {
 			w.fault("ask for the log's end: %v", err)
 			return false
 		}
-		done := 0
+		done, owners := 0, map[int32]int{}
 		stand := ""
 		for _, m := range w.machines {
 			for _, s := range m.status() {
+				owners[s.Partition] = m.n
 				at, _ := ends.Lookup(w.topics.Ticks, s.Partition)
 				stand += fmt.Sprintf(" [machine %d: %d at %d of %d, sinks %v]", m.n, s.Partition, s.Offset, at.Offset, s.Sinks)
 				if s.Offset >= at.Offset && s.Sinks["candles"] >= at.Offset && s.Sinks["sql"] >= at.Offset {
@@ -255,6 +280,7 @@ func (w *world) everywhere(patience time.Duration) bool {
 			}
 		}
 		if done == int(w.plan.Partitions) {
+			w.owners = owners
 			return true
 		}
 		if time.Now().After(end) {
@@ -336,4 +362,33 @@ func text(err error) string {
 		return "nil"
 	}
 	return strings.ReplaceAll(err.Error(), "\n", "; ")
+}
+
+// retain has retention take the log up to somewhere: mostly what everybody has
+// already, sometimes more.
+func (w *world) retain(p int32, r *rand.Rand) {
+	recs, err := w.read(w.topics.Ticks, p)
+	if err != nil || len(recs) == 0 {
+		return
+	}
+	low := int64(-1)
+	for _, m := range w.machines {
+		for _, s := range m.status() {
+			if s.Partition == p {
+				low = min(s.Offset, s.Sinks["sql"], s.Sinks["candles"])
+			}
+		}
+	}
+	to := recs[0].Offset + r.Int64N(int64(len(recs))+1)
+	if !w.plan.Greedy {
+		to = min(to, low)
+	}
+	if to <= recs[0].Offset {
+		return
+	}
+	w.note("  the log of partition %d begins at %d", p, to)
+	w.gone[p] = append(w.gone[p], recs[:to-recs[0].Offset]...)
+	if err := w.kafka.DeleteRecords(w.topics.Ticks, p, to); err != nil {
+		w.fault("retention: %v", err)
+	}
 }
