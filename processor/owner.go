@@ -72,9 +72,29 @@ func (p *Processor) open(ctx context.Context, partition int32) (*owner, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.assume(ctx, store); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	o := &owner{p: p, partition: partition, store: store, partial: partial, forgetAt: schema.MinTime, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	o.status = PartitionStatus{Partition: partition, Offset: store.Partition().Position().Offset, Sinks: map[string]int64{}, Newest: schema.MinTime}
 	return o, nil
+}
+
+// assume gives a state that begins behind the log's first record the settings
+// that this one told: without any, all would be refused.
+func (p *Processor) assume(ctx context.Context, store *state.Store) error {
+	part := store.Partition()
+	if part.Settings() != nil {
+		return nil
+	}
+	start, _, err := p.bounds(ctx, part.Position().Partition)
+	if err != nil || start == 0 {
+		return err
+	}
+	p.log.Warn("the log no longer says with which settings it began; going by those of the other partitions, or of this program",
+		"partition", part.Position().Partition, "log begins", start)
+	part.Assume(&p.lineage.Settings)
+	return nil
 }
 
 func (p *Processor) openStore(dir string, partition int32) (*state.Store, error) {
