@@ -33,6 +33,9 @@ func (w *world) check(told map[string]bool) {
 		recs = append(slices.Clone(w.gone[p]), recs...)
 		o := newOracle()
 		skips := owner.skips(p)
+		if slices.ContainsFunc(skips, func(s [2]int64) bool { return s[0] == 0 }) {
+			o.settle(&w.plan.Settings, nil) // as the processor does who finds none
+		}
 		for _, r := range recs {
 			if !slices.ContainsFunc(skips, func(s [2]int64) bool { return s[0] <= r.Offset && r.Offset < s[1] }) {
 				o.apply(&entry{r.Offset, schema.FromStd(r.Timestamp), r.Value})
@@ -287,12 +290,12 @@ func (w *world) checkSQL(want, gaps map[string]string) {
 		set := schema.GapSet{Symbol: l.name, Gaps: list}
 		// What a set says of itself stands beside its rows.
 		if err := w.db.raw.QueryRow("SELECT applied, opened FROM gap_sets WHERE symbol = ?", l.name).Scan(&set.Applied, &set.Opened); err != nil {
-			if gaps[l.name] != "" {
+			if gaps[l.name] != "" && !w.relaxed["skipped"] {
 				w.fault("sql: the gaps of %s are missing: %v; the log says %s", l.name, err, gaps[l.name])
 			}
 			continue
 		}
-		if got := gapSetLine(&set); got != gaps[l.name] {
+		if got := gapSetLine(&set); got != gaps[l.name] && !w.relaxed["skipped"] {
 			w.fault("sql: gaps of %s: %s, the log says %s", l.name, got, gaps[l.name])
 		}
 	}

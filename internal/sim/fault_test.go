@@ -356,7 +356,12 @@ func (w *world) renewCandles() {
 	if err := w.kafka.DeleteTopic(w.topics.Candles); err != nil {
 		w.fault("delete candles: %v", err)
 	}
-	if _, err := kafka.Ensure(w.ctx, w.client, w.topics, w.plan.Settings); err != nil {
-		w.fault("make candles anew: %v", err)
+	for range 10 { // a processor that starts just now makes it too
+		_, err := kafka.Ensure(w.ctx, w.client, w.topics, w.plan.Settings)
+		if err == nil {
+			return
+		}
+		w.note("  make candles anew: %v", err)
+		w.wait(w.ctx, 300*time.Millisecond)
 	}
 }
