@@ -42,7 +42,15 @@ type Topic struct {
 	// another lineage's, or this one's while a log is replayed.
 	ahead     map[string]placed
 	replaying bool // state stands before what was sent
+	// doubt: another writer sent a window that state may have forgotten. Only the
+	// topic knows whether it held a higher one; read is when it was read last.
+	doubt bool
+	read  time.Time
 }
+
+// readAgain is the least time between two readings of the whole topic because
+// of others who write: one that brings up a long history would cause many.
+const readAgain = time.Minute
 
 // Run writes until ctx ends. It returns only errors that trying again does not
 // mend.
@@ -56,6 +64,11 @@ func (s *Topic) Run(ctx context.Context) error {
 	pause := backoff{}
 	for {
 		var err error
+		if s.doubt && tail != nil && time.Since(s.read) >= readAgain {
+			tail.Close()
+			tail = nil
+			s.Mailbox.Lose()
+		}
 		if tail == nil {
 			tail, err = s.start(ctx)
 		}
@@ -88,10 +101,15 @@ func (s *Topic) Run(ctx context.Context) error {
 		if !sleep(ctx, s.Every) {
 			return s.lastWord()
 		}
+		var again <-chan time.Time
+		if s.doubt {
+			again = time.After(readAgain - time.Since(s.read))
+		}
 		select {
 		case <-ctx.Done():
 			return s.lastWord()
 		case <-s.Mailbox.Wake():
+		case <-again:
 		case recs := <-tail.C:
 			if err := s.answer(ctx, recs); err != nil && ctx.Err() == nil {
 				s.Log.Warn("candles: could not answer another writer; reading all that stands there", "partition", s.Partition, "err", err)
@@ -120,7 +138,7 @@ func (s *Topic) start(ctx context.Context) (_ *Tail, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read what stands in %s/%d: %w", s.Candles, s.Partition, err)
 	}
-	s.sent, s.ahead = seen.progress, map[string]placed{}
+	s.sent, s.ahead, s.doubt, s.read = seen.progress, map[string]placed{}, false, time.Now()
 	held, why, err := s.Holds(ctx, s.sent.Offset, s.sent.Hash)
 	if err != nil {
 		return nil, fmt.Errorf("compare the progress with the log: %w", err)
@@ -141,7 +159,7 @@ func (s *Topic) start(ctx context.Context) (_ *Tail, err error) {
 	}
 	defer v.Close() //nolint:errcheck // a snapshot is given back; there is nothing to do about it
 	s.replaying = v.Position().Offset < s.sent.Offset
-	n, err := s.settle(ctx, v, seen.keys)
+	n, err := s.settle(ctx, v, seen.keys, false)
 	if err != nil {
 		return nil, err
 	}
