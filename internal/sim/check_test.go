@@ -4,11 +4,14 @@ package sim
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
-	"millrace/processor/sink/sql"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	sqlsink "millrace/processor/sink/sql"
 	"millrace/schema"
 	"millrace/state"
 )
@@ -53,7 +56,9 @@ func (w *world) check(told map[string]bool) {
 			}
 		}
 		maps.Copy(told, o.told)
+		w.checkMarks(p, recs)
 		w.checkDead(p, o)
+		w.checkGaps(p, o)
 		w.checkCandles(p, rows)
 		w.checkState(owner, p, rows)
 	}
@@ -105,6 +110,85 @@ func (w *world) differ(where string, got, want map[string]string) {
 	for _, k := range slices.Sorted(maps.Keys(got)) {
 		if _, ok := want[k]; !ok {
 			w.fault("%s: %s is %s; the log says nothing of it", where, k, got[k])
+		}
+	}
+}
+
+// checkMarks holds the marks to what they promise: what the stream was given
+// before is before them in the log.
+func (w *world) checkMarks(p int32, recs []*kgo.Record) {
+	if w.relaxed["set back"] {
+		return
+	}
+	type trade struct {
+		symbol string
+		id     int64
+	}
+	stands := map[trade]int64{}
+	var t schema.Tick
+	for _, r := range recs {
+		if t.Decode(r.Value) != nil || t.Kind != schema.KindTrades {
+			continue
+		}
+		for i := range t.Batch.Trades {
+			for id := t.Batch.Trades[i].ID; id <= t.Batch.Trades[i].Last; id++ {
+				if k := (trade{string(t.Batch.Symbol), id}); stands[k] == 0 {
+					stands[k] = r.Offset
+				}
+			}
+		}
+	}
+	by := map[string][]handed{}
+	for _, c := range w.collectors {
+		for _, h := range c.handed {
+			if schema.Partition(h.symbol, w.plan.Partitions) == p {
+				by[h.stream] = append(by[h.stream], h)
+			}
+		}
+	}
+	for _, r := range recs {
+		if t.Decode(r.Value) != nil || t.Kind != schema.KindMark {
+			continue
+		}
+		if t.Mark.W > schema.FromStd(r.Timestamp)+10*schema.Second {
+			continue // refused: it may be a forged one
+		}
+		for _, h := range by[t.Mark.Ingestor] {
+			at, ok := stands[trade{h.symbol, h.id}]
+			if h.at <= t.Mark.W && (!ok || at > r.Offset) && !slices.Contains(t.Mark.Excepted, h.symbol) {
+				w.fault("mark: partition %d at %d: %s promises %v, but trade %d of %s at %v stands at %d", p, r.Offset, t.Mark.Ingestor, t.Mark.W, h.id, h.symbol, h.at, at)
+				return
+			}
+		}
+	}
+}
+
+// checkGaps holds the topic of gaps against the log. Of a symbol's sets the
+// newer one counts, as ingestors read it.
+func (w *world) checkGaps(p int32, o *oracle) {
+	recs, err := w.read(w.topics.Gaps(), p)
+	if err != nil {
+		w.fault("read gaps: %v", err)
+		return
+	}
+	sets := map[string]schema.GapSet{}
+	for _, r := range recs {
+		g, err := schema.DecodeGapSet(r.Value)
+		if err != nil {
+			w.fault("gaps: partition %d at %d: %v", p, r.Offset, err)
+			continue
+		}
+		if old, ok := sets[g.Symbol]; !ok || cmp.Or(cmp.Compare(g.Applied, old.Applied), cmp.Compare(g.Opened, old.Opened)) >= 0 {
+			sets[g.Symbol] = g
+		}
+	}
+	if w.relaxed["skipped"] {
+		return
+	}
+	for name, l := range o.symbols {
+		g, ok := sets[name]
+		if got := gapSetLine(&g); l.opened > 0 && (!ok || got != l.gaps()) {
+			w.fault("gaps: %s: %s, the log says %s", name, got, l.gaps())
 		}
 	}
 }
@@ -189,13 +273,13 @@ func (w *world) checkCandles(p int32, rows map[string]string) {
 			continue
 		}
 		k := string(r.Key)
-		by := ""
+		by := fmt.Sprint(r.life, " ")
 		for _, h := range r.Headers {
 			if h.Key == schema.HeaderWriter {
-				by = string(h.Value)
+				by += string(h.Value)
 			}
 		}
-		if by != zombie {
+		if !strings.HasSuffix(by, zombie) {
 			if c.Version < highest[by+" "+k] {
 				w.fault("candles: partition %d at %d: writer %s lowers %s from version %d to %d", p, r.Offset, by, k, highest[by+" "+k], c.Version)
 			}

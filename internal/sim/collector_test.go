@@ -27,12 +27,22 @@ type collector struct {
 	// at is the last delivery that was handed to an Ingestor; what of it was
 	// acknowledged, the log's tail tells the next one.
 	life *life
+	// handed are the trades that a stream was given before it was told that all
+	// of their time had come.
+	handed []handed
+	told   schema.Time // the newest time that the stream was told so
 
 	mu      sync.Mutex // guards what follows
 	stream  *ingest.Stream
 	lies    time.Duration // its clock is wrong by that much
 	silent  bool          // the connection to the exchange is lost
 	waiting []delivery    // what was missed meanwhile
+}
+
+type handed struct {
+	stream, symbol string
+	id             int64
+	at             schema.Time
 }
 
 // life is one process: what it is connected by and how it is ended.
@@ -194,14 +204,15 @@ func (c *collector) collect(l *life) error {
 		}
 	}
 	c.mu.Lock()
-	c.stream, c.silent, c.waiting = stream, false, nil
+	c.stream, c.silent, c.waiting, c.told = stream, false, nil, schema.MinTime
 	c.mu.Unlock()
 	held := map[string]int{}
 	for {
 		if err := c.deliver(stream, held); err != nil {
 			return err
 		}
-		stream.Progress(c.promise(held))
+		c.told = max(c.told, c.promise(held))
+		stream.Progress(c.told)
 		pause := 200 * time.Millisecond
 		if c.next < len(c.feed) {
 			pause = min(pause, max(c.feed[c.next].at-w.passed(), time.Millisecond))
@@ -259,6 +270,9 @@ func (c *collector) deliver(stream *ingest.Stream, held map[string]int) error {
 			for i := range d.trades {
 				if err := stream.Trade([]byte(d.symbol), &d.trades[i], received); err != nil {
 					return err
+				}
+				if t := &d.trades[i]; held[d.symbol] == 0 && t.Time > c.told {
+					c.handed = append(c.handed, handed{stream.ID(), d.symbol, t.ID, t.Time})
 				}
 			}
 		}

@@ -4,8 +4,10 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"time"
 
@@ -119,6 +121,8 @@ var faults = map[string]func(w *world, who int, r *rand.Rand){
 			w.kafka.Compact()
 		}
 	},
+	"kafka kept":       func(w *world, who int, r *rand.Rand) { w.keepKafka() },
+	"kafka set back":   func(w *world, who int, r *rand.Rand) { w.setBackKafka() },
 	"retention passes": func(w *world, who int, r *rand.Rand) { w.retain(int32(who)%w.plan.Partitions, r) },
 	// SQL.
 	"database in trouble": func(w *world, who int, r *rand.Rand) {
@@ -281,6 +285,33 @@ func (w *world) resettle(r *rand.Rand) {
 	}
 }
 
+// keepKafka copies the brokers' disk; setBackKafka goes back to the copy, as a
+// lone broker that lost its page cache does: offsets come back with other records.
+func (w *world) keepKafka() {
+	if err := errors.Join(os.RemoveAll(w.dir+"/kept"), os.CopyFS(w.dir+"/kept", os.DirFS(w.dir+"/kafka"))); err != nil {
+		w.note("  copy the brokers' disk: %v", err)
+	}
+}
+
+func (w *world) setBackKafka() {
+	if _, err := os.Stat(w.dir + "/kept"); err != nil {
+		return
+	}
+	w.mu.Lock()
+	w.relaxed["skipped"], w.relaxed["set back"] = true, true
+	w.mu.Unlock()
+	w.keepCandles()
+	w.lives++
+	clear(w.gone)
+	w.kafka.Close()
+	if err := errors.Join(os.RemoveAll(w.dir+"/kafka"), os.CopyFS(w.dir+"/kafka", os.DirFS(w.dir+"/kept"))); err != nil {
+		w.fault("set the brokers back: %v", err)
+	}
+	if err := w.startKafka(); err != nil {
+		w.fault("start the brokers again: %v", err)
+	}
+}
+
 // zombieTopic writes an old candle to `candles`: what a process that was
 // frozen in the middle of a flush does when it wakes.
 func (w *world) zombieTopic(p int32, r *rand.Rand) {
@@ -298,9 +329,8 @@ func (w *world) zombieTopic(p int32, r *rand.Rand) {
 			}
 		}
 		rec := &kgo.Record{Topic: w.topics.Candles, Partition: p, Key: old.Key, Value: old.Value, Headers: headers}
-		if err := w.client.ProduceSync(w.ctx, rec).FirstErr(); err != nil {
-			w.note("  zombie: %v", err)
-		}
+		err := w.client.ProduceSync(w.ctx, rec).FirstErr()
+		w.note("  %s of offset %d again, at %d: %v", old.Key, old.Offset, rec.Offset, err)
 	}
 }
 

@@ -96,6 +96,11 @@ func makePlan(seed uint64) *plan {
 	kinds := slices.Sorted(maps.Keys(faults))
 	r.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
 	kinds = kinds[:1+r.IntN(6)]
+	for _, pair := range [][2]string{{"database set back", "database kept"}, {"kafka set back", "kafka kept"}, {"disk set back", "disk copied"}} {
+		if slices.Contains(kinds, pair[0]) && !slices.Contains(kinds, pair[1]) {
+			kinds = append(kinds, pair[1])
+		}
+	}
 	for range r.IntN(12) {
 		p.Faults = append(p.Faults, fault{
 			At: time.Duration(r.Int64N(int64(p.Length + 20*time.Second))), Kind: kinds[r.IntN(len(kinds))], Who: r.IntN(12), Rand: r.Uint64(),

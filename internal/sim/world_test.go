@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -35,6 +36,7 @@ type world struct {
 	cancel  context.CancelFunc
 	net     kfake.VirtualNetwork
 	kafka   *kfake.Cluster
+	dir     string      // on a disk of memory
 	client  *kgo.Client // the simulator's own
 	topics  kafka.Topics
 	began   time.Time
@@ -147,8 +149,11 @@ func run(t *testing.T, p *plan) outcome {
 }
 
 func (w *world) open(t *testing.T) (err error) {
-	w.kafka, err = kfake.NewCluster(kfake.NumBrokers(brokers), kfake.Ports(9092, 9093), kfake.ListenFn(w.net.Listen), kfake.GroupMinSessionTimeout(time.Second))
-	if err != nil {
+	if w.db, err = newDatabase(t); err != nil {
+		return err
+	}
+	w.dir = filepath.Dir(w.db.file)
+	if err = w.startKafka(); err != nil {
 		return err
 	}
 	w.topics = kafka.Topics{Ticks: schema.TicksTopic, Candles: schema.CandlesTopic, Partitions: w.plan.Partitions, Compression: "none"}
@@ -161,9 +166,6 @@ func (w *world) open(t *testing.T) (err error) {
 		return err
 	}
 	w.lineage = l.Ticks
-	if w.db, err = newDatabase(t); err != nil {
-		return err
-	}
 	w.began = time.Now()
 	start := w.exchange()
 	w.market = makeMarket(w.dice("market"), start, w.plan.Length, w.plan.Symbols, w.plan.Falling)
@@ -187,6 +189,15 @@ func (w *world) open(t *testing.T) (err error) {
 		w.machines = append(w.machines, newMachine(w, n))
 	}
 	return nil
+}
+
+func (w *world) startKafka() (err error) {
+	opts := []kfake.Opt{kfake.NumBrokers(brokers), kfake.Ports(9092, 9093), kfake.ListenFn(w.net.Listen), kfake.GroupMinSessionTimeout(time.Second)}
+	if w.plan.has("kafka set back") {
+		opts = append(opts, kfake.DataDir(w.dir+"/kafka"))
+	}
+	w.kafka, err = kfake.NewCluster(opts...)
+	return err
 }
 
 // play lets the market pass and the faults befall.
@@ -248,8 +259,13 @@ func (w *world) settle() {
 	if !w.everywhere(3 * time.Minute) {
 		return
 	}
-	// A database that was set back is noticed by the heartbeat.
-	w.wait(w.ctx, 12*time.Second)
+	// A database that was set back is noticed by the heartbeat, an old record of
+	// a forgotten window by the next look at all of the topic.
+	rest := 12 * time.Second
+	if w.plan.has("zombie on candles") && w.plan.Keep < time.Hour {
+		rest = 75 * time.Second
+	}
+	w.wait(w.ctx, rest)
 	if !w.everywhere(2 * time.Minute) {
 		return
 	}
@@ -262,8 +278,9 @@ func (w *world) everywhere(patience time.Duration) bool {
 	began := time.Now()
 	freed := false
 	for {
-		ends, err := adm.ListEndOffsets(w.ctx, w.topics.Ticks)
-		if err != nil {
+		starts, err1 := adm.ListStartOffsets(w.ctx, w.topics.Ticks)
+		ends, err2 := adm.ListEndOffsets(w.ctx, w.topics.Ticks)
+		if err := errors.Join(err1, err2); err != nil {
 			w.fault("ask for the log's end: %v", err)
 			return false
 		}
@@ -274,7 +291,9 @@ func (w *world) everywhere(patience time.Duration) bool {
 				owners[s.Partition] = m.n
 				at, _ := ends.Lookup(w.topics.Ticks, s.Partition)
 				stand += fmt.Sprintf(" [machine %d: %d at %d of %d, sinks %v]", m.n, s.Partition, s.Offset, at.Offset, s.Sinks)
-				if s.Offset >= at.Offset && s.Sinks["candles"] >= at.Offset && s.Sinks["sql"] >= at.Offset {
+				if start, _ := starts.Lookup(w.topics.Ticks, s.Partition); start.Offset == at.Offset {
+					done++ // retention has taken all there was
+				} else if s.Offset >= at.Offset && s.Sinks["candles"] >= at.Offset && s.Sinks["sql"] >= at.Offset {
 					done++
 				}
 			}
