@@ -174,7 +174,10 @@ func (c *collector) collect(l *life) error {
 	ctx, cancel := context.WithCancel(l.ctx)
 	ran := make(chan error, 1)
 	go func() { ran <- in.Run(ctx) }()
-	defer func() { cancel(); <-ran }()
+	defer func() {
+		cancel()
+		_ = <-ran // what it ends with, the log shows
+	}()
 	names := make([]string, len(c.symbols))
 	for i, s := range c.symbols {
 		names[i] = s.name
@@ -330,7 +333,10 @@ func (w *world) mend() error {
 	ctx, cancel := context.WithCancel(w.ctx)
 	ran := make(chan error, 1)
 	go func() { ran <- in.Run(ctx) }()
-	defer func() { cancel(); <-ran }()
+	defer func() {
+		cancel()
+		_ = <-ran // what it ends with, the log shows
+	}()
 	for _, s := range w.market {
 		stream, err := in.Stream(schemapb.Source_SOURCE_REST, ingest.Symbol{Name: s.name, From: w.exchange()})
 		if err == nil {

@@ -49,7 +49,20 @@ var template = sync.OnceValues(func() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = raw.Exec(watched + "PRAGMA wal_checkpoint(TRUNCATE);")
+	// The views are for readers; each connection would read their text anew.
+	rows, err := raw.Query("SELECT name FROM sqlite_master WHERE type = 'view'")
+	drop := ""
+	for err == nil && rows.Next() {
+		var name string
+		if err = rows.Scan(&name); err == nil {
+			drop += "DROP VIEW " + name + ";"
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	rows.Close()
+	_, err = raw.Exec(watched + drop + "PRAGMA wal_checkpoint(TRUNCATE);")
 	if err = errors.Join(err, raw.Close()); err != nil {
 		return nil, err
 	}
@@ -60,8 +73,7 @@ var template = sync.OnceValues(func() ([]byte, error) {
 type database struct {
 	file string
 	raw  *sql.DB // the simulator's own
-	mu   sync.Mutex
-	kept bool // there is a backup
+	kept bool    // there is a backup
 }
 
 func newDatabase(t *testing.T) (*database, error) {
@@ -270,7 +282,7 @@ type txn struct {
 func (x *txn) Commit() error {
 	what, err := x.t.meet(context.Background(), "commit")
 	if err != nil {
-		return errors.Join(err, x.Tx.Rollback())
+		return errors.Join(err, x.Rollback())
 	}
 	if err := x.Tx.Commit(); err != nil {
 		return err

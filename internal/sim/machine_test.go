@@ -229,10 +229,9 @@ func (m *machine) nameOn(fs vfs.FS) string {
 // listener is the processor's log: part of the story, and what the oracle must
 // be told of.
 type listener struct {
-	w     *world
-	m     *machine
-	l     *life
-	attrs string
+	w *world
+	m *machine
+	l *life
 }
 
 func (h *listener) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }

@@ -53,6 +53,8 @@ func (p *plan) String() string {
 	return s
 }
 
+// makePlan draws the plan of a seed. Windows, holes and faults lie so close
+// together that a minute or two of a small market meets what a year would.
 func makePlan(seed uint64) *plan {
 	r := rand.New(chacha(seed, "plan"))
 	pick := func(ds ...time.Duration) time.Duration { return ds[r.IntN(len(ds))] }
@@ -64,10 +66,10 @@ func makePlan(seed uint64) *plan {
 	}
 	p := &plan{
 		Seed: seed, Partitions: 1 + int32(r.IntN(2)), Processors: 1 + r.IntN(3), Symbols: 1 + r.IntN(4),
-		Length: time.Duration(20+r.IntN(100)) * time.Second, Anchors: r.IntN(4) > 0, SayEnd: r.IntN(2) == 0, Mend: r.IntN(3) > 0,
+		Length: time.Duration(20+r.IntN(70)) * time.Second, Anchors: r.IntN(4) > 0, SayEnd: r.IntN(2) == 0, Mend: r.IntN(3) > 0,
 		Troubles:  troubles{swaps: some(.2), misses: some(.1), blinds: some(.1), copies: some(.2), lost: some(.05), aggregates: some(1)},
 		MarkEvery: pick(200*time.Millisecond, time.Second), MicroBatch: pick(0, 0, 0, 300*time.Millisecond),
-		SQLEvery: pick(20*time.Millisecond, time.Second), CandlesEvery: pick(2*time.Millisecond, 100*time.Millisecond, time.Second),
+		SQLEvery: pick(50*time.Millisecond, 500*time.Millisecond, 2*time.Second), CandlesEvery: pick(2*time.Millisecond, 100*time.Millisecond, time.Second),
 		BatchMax: []int{1, 3, 500}[r.IntN(3)], MaxRecords: []int{1, 7, 50_000}[r.IntN(3)],
 		Greedy: r.IntN(4) == 0, Falling: r.IntN(8) == 0, Keep: pick(24*time.Hour, 24*time.Hour, 20*time.Second),
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,11 @@ var (
 	first  = flag.Bool("sim.first", false, "end with the first seed that fails, unshrunk")
 	shrink = flag.Duration("sim.shrink", time.Minute, "how long to make a failing seed smaller")
 )
+
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400) // a seed leaves little behind
+	os.Exit(m.Run())
+}
 
 // TestSeeds runs seeds, several at once, each in a bubble of its own.
 func TestSeeds(t *testing.T) {
@@ -63,16 +69,16 @@ func TestSeeds(t *testing.T) {
 				}
 				failed++
 				t.Fail()
-				fmt.Printf("SEED %d %s\n", s, strings.Join(o.broken[:min(len(o.broken), 3)], "\n    "))
+				say("SEED %d %s\n", s, strings.Join(o.broken[:min(len(o.broken), 3)], "\n    "))
 				if !*first && *shrink > 0 && failed <= 3 {
 					smaller(t, p, time.Now().Add(*shrink))
 				}
-				fmt.Printf("  run it again: %s\n", command(p))
+				say("  run it again: %s\n", command(p))
 			})
 		}
 	})
-	fmt.Printf("met: %v\n", told)
-	fmt.Printf("%d passed, %d failed, in %v\n", passed, failed, time.Since(began).Round(time.Second))
+	say("met: %v\n", told)
+	say("%d passed, %d failed, in %v\n", passed, failed, time.Since(began).Round(time.Second))
 }
 
 // one runs a single plan and tells its story.
@@ -89,8 +95,8 @@ func one(t *testing.T) {
 		if len(o.broken) == 0 && *tries > 1 {
 			continue
 		}
-		fmt.Println(p)
-		fmt.Println(strings.Join(o.story, "\n"))
+		say("%v\n", p)
+		say("%s\n", strings.Join(o.story, "\n"))
 		for _, s := range o.broken {
 			t.Error(s)
 		}
@@ -152,7 +158,7 @@ func command(p *plan) string {
 func play(t *testing.T, p *plan) (o outcome) {
 	watch := time.AfterFunc(2*time.Minute, func() {
 		buf := make([]byte, 4<<20)
-		fmt.Printf("seed %d does not end:\n%v\n%s\n", p.Seed, p, buf[:runtime.Stack(buf, true)])
+		say("seed %d does not end:\n%v\n%s\n", p.Seed, p, buf[:runtime.Stack(buf, true)])
 		os.Exit(1)
 	})
 	defer watch.Stop()
@@ -164,3 +170,7 @@ func play(t *testing.T, p *plan) (o outcome) {
 	}
 	return o
 }
+
+// say writes what the runner has to tell: it is not part of a test's log, which
+// is shown only when one fails.
+func say(format string, args ...any) { _, _ = fmt.Fprintf(os.Stdout, format, args...) }

@@ -78,7 +78,7 @@ func (w *world) note(format string, args ...any) {
 	defer w.mu.Unlock()
 	said = fmt.Sprintf("%8.3f %s", time.Since(w.began).Seconds(), said)
 	if w.plan.Loud {
-		fmt.Println(said)
+		say("%s\n", said)
 	}
 	w.story = append(w.story, said)
 }
