@@ -95,6 +95,9 @@ func newDatabase(t *testing.T) (*database, error) {
 		return nil, err
 	}
 	d.raw, err = sql.Open("sqlite", "file:"+d.file+"?_pragma=busy_timeout(60000)&_pragma=synchronous(OFF)")
+	if err == nil {
+		d.raw.SetMaxOpenConns(1)
+	}
 	return d, err
 }
 
@@ -121,6 +124,9 @@ func (d *database) each(script string) error {
 		}
 	}
 	_, err := d.raw.Exec(all + "COMMIT;")
+	if err != nil {
+		_, _ = d.raw.Exec("ROLLBACK;")
+	}
 	return err
 }
 

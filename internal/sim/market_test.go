@@ -97,7 +97,7 @@ func deliveries(r *rand.Rand, start schema.Time, l *listing, x troubles) []deliv
 	for i := 0; i < len(l.trades); {
 		t := l.trades[i]
 		n := 1
-		for i+n < len(l.trades) && l.trades[i+n].Time == t.Time && l.trades[i+n].Price == t.Price && l.trades[i+n].BuyerMaker == t.BuyerMaker {
+		for i+n < len(l.trades) && l.trades[i+n].Time == t.Time && l.trades[i+n].Price == t.Price && l.trades[i+n].Qty == t.Qty && l.trades[i+n].BuyerMaker == t.BuyerMaker {
 			n++
 		}
 		part := l.trades[i : i+n]
