@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-mysql hardday lint generate bench fuzz clean
+.PHONY: help run build test test-mysql hardday sim sim-mutants lint generate bench fuzz clean
 
 GO ?= go
 TOOL = $(GO) tool -modfile=internal/tools/go.mod
@@ -10,6 +10,8 @@ TIMEOUT ?= 20m
 BENCH ?= .
 COUNT ?= 6
 FUZZTIME ?= 10s
+SEEDS ?= 1000
+FROM ?= 1
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' Makefile
@@ -33,9 +35,16 @@ test-mysql: ## run the SQL sinks' tests on MySQL 9.7 too (needs root)
 hardday: ## 20 minutes of faults on 500 symbols, two ingestors, one killed: every candle must be the truth
 	$(GO) test -count=1 -timeout=60m -v -run '^TestHardDay$$' ./cmd/millrace -hardday 20m -hardday-symbols 500 -hardday-rate 600 -hardday-faults 2
 
+sim: ## simulate SEEDS (1000) runs of the whole path with faults, from seed FROM (1)
+	$(GO) test -count=1 -timeout=0 -tags=synctests -run '^TestSeeds$$' ./internal/sim -sim.seeds $(SEEDS) -sim.from $(FROM)
+
+sim-mutants: ## plant bugs, one at a time, and say after how many seeds the simulator finds each
+	internal/sim/mutants/run.sh $(SEEDS)
+
 lint: ## check the rules of .golangci.yml, the length of files, generated code
 	$(TOOL) golangci-lint run ./...
 	@cd ingest/double/foreign/gobinance && $(GO) tool -modfile=$(CURDIR)/internal/tools/go.mod golangci-lint run ./...
+	$(TOOL) golangci-lint run --build-tags synctests ./internal/sim/...
 	@find . -name '*.go' -not -path './.*/*' -print0 | xargs -0 awk ' \
 		FNR == 1 { generated = 0 } \
 		/^\/\/ Code generated .* DO NOT EDIT\.$$/ { generated = 1 } \

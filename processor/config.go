@@ -1,9 +1,13 @@
 package processor
 
 import (
+	"crypto/rand"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"millrace/internal/kafka"
 	sqlsink "millrace/processor/sink/sql"
@@ -42,6 +46,9 @@ type Config struct {
 	// owners' goroutines; it keeps none of them and returns at once. May be nil.
 	Published func([]schema.Candle)
 	Log       *slog.Logger
+
+	FS   vfs.FS    // where Dir is; default the real one
+	Rand io.Reader // of the process's name; default crypto/rand
 }
 
 // EnsureDefaults fills what is not set.
@@ -66,6 +73,12 @@ func (c *Config) EnsureDefaults() {
 	def(&c.Keep, 24*time.Hour)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.FS == nil {
+		c.FS = vfs.Default
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"millrace/schema"
@@ -78,7 +77,7 @@ func (p *Processor) remember(ctx context.Context, dir string, store *state.Store
 	}
 	p.log.Warn("the database lacks candles that state has forgotten; making the state anew from the log's start",
 		"partition", pos.Partition, "database stands at", have, "state forgot before", forgotten)
-	if err := errors.Join(store.Close(), os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
+	if err := errors.Join(store.Close(), p.cfg.FS.RemoveAll(dir), p.cfg.FS.MkdirAll(dir, 0o755)); err != nil {
 		return nil, false, fmt.Errorf("drop the state of partition %d: %w", pos.Partition, err)
 	}
 	store, err = p.openStore(dir, pos.Partition)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
@@ -64,7 +63,7 @@ var errStopped = errors.New("partition given up")
 // stands for, and gives the offset to go on from.
 func (p *Processor) open(ctx context.Context, partition int32) (*owner, error) {
 	dir := state.PartitionDir(p.cfg.Dir, p.cfg.Topics.Ticks, partition)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := p.cfg.FS.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("state of partition %d: %w", partition, err)
 	}
 	store, err := p.openStore(dir, partition)
@@ -83,16 +82,36 @@ func (p *Processor) open(ctx context.Context, partition int32) (*owner, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.assume(ctx, store); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	o := &owner{p: p, partition: partition, store: store, partial: partial, forgetAt: schema.MinTime, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	o.status = PartitionStatus{Partition: partition, Offset: store.Partition().Position().Offset, Sinks: map[string]int64{}, Newest: schema.MinTime}
 	return o, nil
+}
+
+// assume gives a state that begins behind the log's first record the settings
+// that this one told: without any, all would be refused.
+func (p *Processor) assume(ctx context.Context, store *state.Store) error {
+	part := store.Partition()
+	if part.Settings() != nil {
+		return nil
+	}
+	start, _, err := p.bounds(ctx, part.Position().Partition)
+	if err != nil || start == 0 {
+		return err
+	}
+	p.log.Warn("the log no longer says with which settings it began; going by those of the other partitions, or of this program",
+		"partition", part.Position().Partition, "log begins", start)
+	part.Assume(&p.lineage.Settings)
+	return nil
 }
 
 func (p *Processor) openStore(dir string, partition int32) (*state.Store, error) {
 	complain := func(what string) {
 		p.log.Error("state: the disk or Pebble fails", "partition", partition, "dir", dir, "what", what)
 	}
-	store, err := state.Open(state.Options{Dir: dir, Complain: complain}, p.lineage.Ticks, partition)
+	store, err := state.Open(state.Options{Dir: dir, FS: p.cfg.FS, Complain: complain}, p.lineage.Ticks, partition)
 	if errors.Is(err, state.ErrLineage) {
 		return nil, fmt.Errorf("state of partition %d: %w: topic %s was made anew since; move %s away to begin with the new one", partition, err, p.cfg.Topics.Ticks, dir)
 	}

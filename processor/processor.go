@@ -3,19 +3,18 @@ package processor
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -76,18 +75,18 @@ func (p *Processor) Open(ctx context.Context) (err error) {
 			p.Close()
 		}
 	}()
-	if err := os.MkdirAll(p.cfg.Dir, 0o755); err != nil {
+	if err := p.cfg.FS.MkdirAll(p.cfg.Dir, 0o755); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
-	if p.lock, err = state.Lock(p.cfg.Dir); err != nil {
+	if p.lock, err = state.Lock(p.cfg.FS, p.cfg.Dir); err != nil {
 		return err
 	}
 	var id [8]byte
-	if _, err := rand.Read(id[:]); err != nil {
+	if _, err := io.ReadFull(p.cfg.Rand, id[:]); err != nil {
 		return err
 	}
 	p.writer = hex.EncodeToString(id[:])
-	if p.instance, err = instance(p.cfg.Dir, p.writer); err != nil {
+	if p.instance, err = instance(p.cfg.FS, p.cfg.Dir, p.writer); err != nil {
 		return err
 	}
 	if err := p.ensure(ctx); err != nil {
@@ -160,19 +159,37 @@ const instanceFile = "instance"
 // instance gives the name under which the folder's processor is a member of the
 // group: kept in the folder, so that a killed process has its partitions back
 // as soon as it is started again.
-func instance(dir, fresh string) (string, error) {
-	file := filepath.Join(dir, instanceFile)
-	b, err := os.ReadFile(file)
+func instance(fs vfs.FS, dir, fresh string) (string, error) {
+	file := fs.PathJoin(dir, instanceFile)
+	b, err := readFile(fs, file)
 	if err == nil && len(strings.TrimSpace(string(b))) > 0 {
 		return strings.TrimSpace(string(b)), nil
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", fmt.Errorf("data folder: %w", err)
 	}
-	if err := os.WriteFile(file, []byte(fresh+"\n"), 0o644); err != nil {
+	if err := writeFile(fs, file, []byte(fresh+"\n")); err != nil {
 		return "", fmt.Errorf("data folder: %w", err)
 	}
 	return fresh, nil
+}
+
+func readFile(fs vfs.FS, name string) ([]byte, error) {
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(f)
+	return b, errors.Join(err, f.Close())
+}
+
+func writeFile(fs vfs.FS, name string, b []byte) error {
+	f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	return errors.Join(err, f.Close())
 }
 
 // Run processes until ctx ends or something fails that trying again does not

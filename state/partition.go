@@ -209,6 +209,10 @@ func (p *Partition) applySettings(s *schema.Settings) {
 	}
 }
 
+// Assume puts settings in force before the first record of what is left of a
+// log: retention has taken the record that told them.
+func (p *Partition) Assume(s *schema.Settings) { p.force(s) }
+
 // force puts settings in force.
 func (p *Partition) force(s *schema.Settings) {
 	own := *s

@@ -369,8 +369,8 @@ func isLocked(err error) bool {
 
 // Lock makes a data folder this process's own until it is given back. Errors
 // wrap ErrLocked where another has it.
-func Lock(dir string) (io.Closer, error) {
-	l, err := vfs.Default.Lock(filepath.Join(dir, "LOCK"))
+func Lock(fs vfs.FS, dir string) (io.Closer, error) {
+	l, err := fs.Lock(fs.PathJoin(dir, "LOCK"))
 	if err != nil && isLocked(err) {
 		return nil, fmt.Errorf("%w: %s: %w; end that one, or name another data folder", ErrLocked, dir, err)
 	}

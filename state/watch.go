@@ -28,7 +28,9 @@ func (p *Partition) applyWatch(w *schema.Watch) {
 	}
 	y := p.lookup([]byte(w.Symbol))
 	p.touch(y)
-	y.setStatus(w.Status, w.From)
+	// Rulings that were made stand: neither a break nor its end begins before
+	// what was promised or traded. (From is the watch's, not the status'.)
+	y.setStatus(w.Status, max(w.From, y.watermark, y.newest))
 	i := slices.IndexFunc(y.watches, func(x watch) bool { return x.ingestor.id == w.Ingestor })
 	switch {
 	case w.On && i < 0:

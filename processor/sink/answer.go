@@ -47,8 +47,9 @@ func note(keys map[string]found, rec *kgo.Record) {
 
 // settle holds what was found against state: where the last record of a key is
 // lower than the highest that is known, that one is written again. What is
-// higher than state is remembered. It gives how many were written.
-func (s *Topic) settle(ctx context.Context, v *state.View, keys map[string]found) (n int, err error) {
+// higher than state is remembered. It gives how many were written. When
+// following, the keys are those of a few records, not of all that stand there.
+func (s *Topic) settle(ctx context.Context, v *state.View, keys map[string]found, following bool) (n int, err error) {
 	var recs []*kgo.Record
 	for key, f := range keys {
 		ours, ok, err := lookup(v, key)
@@ -65,6 +66,8 @@ func (s *Topic) settle(ctx context.Context, v *state.View, keys map[string]found
 			s.ahead[key] = placed{version: ours.Version} // older mail must not follow it
 		case ok && ours.Version >= high.version:
 			delete(s.ahead, key)
+		case !ok && following && v.Forgotten() > 0:
+			s.doubt = true
 		case high.version == noVersion: // of a window that nobody publishes
 		case f.last < high.version:
 			rec, err := s.copyOf(ctx, key, high)
@@ -118,7 +121,7 @@ func (s *Topic) answer(ctx context.Context, recs []*kgo.Record) error {
 		return err
 	}
 	defer v.Close() //nolint:errcheck // a snapshot is given back; there is nothing to do about it
-	n, err := s.settle(ctx, v, keys)
+	n, err := s.settle(ctx, v, keys, true)
 	if n > 0 {
 		s.Log.Warn("candles: another writer sent older candles; answered with the newer", "partition", s.Partition, "candles", n)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/internal/kafka"
@@ -167,12 +168,24 @@ func (r *Reader) Close() {
 	}
 }
 
+// errAnew: Kafka's client keeps to the topic that it knew; one of the same name
+// gets none of its requests.
+var errAnew = errors.New("the topic was deleted or made anew; start again: what it lacks is written from state")
+
 // Run hands out what comes, until ctx ends.
 func (r *Reader) Run(ctx context.Context) error {
 	for {
 		fetches := r.client.PollFetches(ctx)
 		if ctx.Err() != nil || fetches.IsClientClosed() {
 			return nil
+		}
+		for _, e := range fetches.Errors() {
+			if errors.Is(e.Err, kerr.UnknownTopicID) {
+				return fmt.Errorf("follow %s/%d: %w: %w", e.Topic, e.Partition, errAnew, e.Err)
+			}
+			if !sleep(ctx, 250*time.Millisecond) { // an error that lasts comes back at once
+				return nil
+			}
 		}
 		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 			r.mu.Lock()

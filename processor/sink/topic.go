@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/internal/failpoint"
@@ -48,7 +49,15 @@ type Topic struct {
 	// another lineage's, or this one's while a log is replayed.
 	ahead     map[string]placed
 	replaying bool // state stands before what was sent
+	// doubt: another writer sent a window that state may have forgotten. Only the
+	// topic knows whether it held a higher one; read is when it was read last.
+	doubt bool
+	read  time.Time
 }
+
+// readAgain is the least time between two readings of the whole topic because
+// of others who write: one that brings up a long history would cause many.
+const readAgain = time.Minute
 
 // Run writes until ctx ends. It returns only errors that trying again does not
 // mend.
@@ -62,6 +71,11 @@ func (s *Topic) Run(ctx context.Context) error {
 	pause := backoff{}
 	for {
 		var err error
+		if s.doubt && tail != nil && time.Since(s.read) >= readAgain {
+			tail.Close()
+			tail = nil
+			s.Mailbox.Lose()
+		}
 		if tail == nil {
 			tail, err = s.start(ctx)
 		}
@@ -73,6 +87,8 @@ func (s *Topic) Run(ctx context.Context) error {
 			return nil
 		case errors.Is(err, state.ErrDamaged):
 			return err
+		case errors.Is(err, kerr.UnknownTopicID):
+			return fmt.Errorf("%s or %s: %w: %w", s.Candles, s.Gaps, errAnew, err)
 		case err != nil:
 			if pause.n == 0 {
 				s.Log.Warn("candles: cannot write for now; state keeps what is lacking", "partition", s.Partition, "err", err)
@@ -92,10 +108,15 @@ func (s *Topic) Run(ctx context.Context) error {
 		if !sleep(ctx, s.Every) {
 			return s.lastWord()
 		}
+		var again <-chan time.Time
+		if s.doubt {
+			again = time.After(readAgain - time.Since(s.read))
+		}
 		select {
 		case <-ctx.Done():
 			return s.lastWord()
 		case <-s.Mailbox.Wake():
+		case <-again:
 		case recs := <-tail.C:
 			if err := s.answer(ctx, recs); err != nil && ctx.Err() == nil {
 				s.Log.Warn("candles: could not answer another writer; reading all that stands there", "partition", s.Partition, "err", err)
@@ -124,7 +145,7 @@ func (s *Topic) start(ctx context.Context) (_ *Tail, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read what stands in %s/%d: %w", s.Candles, s.Partition, err)
 	}
-	s.sent, s.ahead = seen.progress, map[string]placed{}
+	s.sent, s.ahead, s.doubt, s.read = seen.progress, map[string]placed{}, false, time.Now()
 	held, why, err := s.Holds(ctx, s.sent.Offset, s.sent.Hash)
 	if err != nil {
 		return nil, fmt.Errorf("compare the progress with the log: %w", err)
@@ -145,7 +166,7 @@ func (s *Topic) start(ctx context.Context) (_ *Tail, err error) {
 	}
 	defer v.Close() //nolint:errcheck // a snapshot is given back; there is nothing to do about it
 	s.replaying = v.Position().Offset < s.sent.Offset
-	n, err := s.settle(ctx, v, seen.keys)
+	n, err := s.settle(ctx, v, seen.keys, false)
 	if err != nil {
 		return nil, err
 	}

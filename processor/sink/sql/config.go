@@ -1,6 +1,7 @@
 package sqlsink
 
 import (
+	"database/sql/driver"
 	"fmt"
 	"log/slog"
 	"time"
@@ -32,6 +33,8 @@ type Config struct {
 	// LockTimeout ends the wait for a row or a table that another holds.
 	LockTimeout time.Duration
 	Log         *slog.Logger
+	// Wrap, if not nil, stands between this package and the store's driver.
+	Wrap func(driver.Connector) driver.Connector
 }
 
 // EnsureDefaults fills what is not set.

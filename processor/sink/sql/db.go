@@ -3,6 +3,7 @@ package sqlsink
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -69,6 +70,13 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, errors.Join(err, db.sql.Close())
 	}
 	return db, nil
+}
+
+func (db *DB) wrapped(c driver.Connector) driver.Connector {
+	if db.cfg.Wrap != nil {
+		return db.cfg.Wrap(c)
+	}
+	return c
 }
 
 func (db *DB) prepare(ctx context.Context) error {

@@ -30,7 +30,7 @@ func (db *DB) openMySQL() error {
 		return err
 	}
 	wait := strconv.Itoa(int(db.cfg.LockTimeout.Seconds()))
-	db.sql = sql.OpenDB(&session{inner, []string{
+	db.sql = sql.OpenDB(db.wrapped(&session{inner, []string{
 		// Strict: what does not fit is an error, whatever the server's mode.
 		// The whole mode is set, so it is known how text is quoted. A wait
 		// for a row or for ALTER TABLE has an end.
@@ -39,7 +39,7 @@ func (db *DB) openMySQL() error {
 		// No locks on gaps between rows: two writers of different symbols
 		// must not wait for one another. All reads that matter lock their rows.
 		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-	}})
+	}}))
 	db.sql.SetMaxOpenConns(db.cfg.Connections)
 	db.sql.SetMaxIdleConns(db.cfg.Connections)
 	db.sql.SetConnMaxLifetime(connMaxLifetime)

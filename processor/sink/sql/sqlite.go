@@ -36,7 +36,7 @@ func (db *DB) openSQLite() error {
 	if err != nil {
 		return err
 	}
-	db.sql = sql.OpenDB(c)
+	db.sql = sql.OpenDB(db.wrapped(c))
 	db.sql.SetMaxOpenConns(db.cfg.Connections)
 	db.sql.SetMaxIdleConns(db.cfg.Connections)
 	db.d = dialect{

@@ -1,0 +1,34 @@
+//go:build !synctests
+
+package sim
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// share is how many seeds every test run plays: as many as a minute and a half
+// of CPU allows. `make sim` plays more.
+const share = "500"
+
+// TestShare plays some seeds in a test binary of their own: it has the build tag
+// that Kafka's client asks for in a bubble, and no race detector, with which
+// SQLite takes many times as long.
+func TestShare(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-tags=synctests", "-run=^TestSeeds$", ".", "-sim.seeds="+share)
+	cmd.Env = append(os.Environ(), "GOFLAGS=")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	said := strings.TrimSpace(out.String())
+	if err != nil || !strings.Contains(said, share+" passed, 0 failed") {
+		t.Fatalf("%v\n%s", err, said)
+	}
+}

@@ -1,0 +1,81 @@
+//go:build synctests
+
+package sim
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// wire is a process's network: all its connections, and whether they are cut.
+type wire struct {
+	to *kfake.VirtualNetwork
+
+	mu     sync.Mutex
+	conns  map[*conn]bool
+	closed bool // no new connection either
+}
+
+var errCut = errors.New("sim: the network is cut")
+
+type conn struct {
+	net.Conn
+	w *wire
+}
+
+func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	w.mu.Lock()
+	closed := w.closed
+	w.mu.Unlock()
+	if closed {
+		return nil, errCut
+	}
+	inner, err := w.to.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{inner, w}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		inner.Close()
+		return nil, errCut
+	}
+	if w.conns == nil {
+		w.conns = map[*conn]bool{}
+	}
+	w.conns[c] = true
+	return c, nil
+}
+
+func (c *conn) Close() error {
+	c.w.mu.Lock()
+	delete(c.w.conns, c)
+	c.w.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// cut breaks all connections: what was sent may have arrived, and its answer is
+// lost. With stay no new one is made until mend.
+func (w *wire) cut(stay bool) {
+	w.mu.Lock()
+	w.closed = stay
+	var all []*conn
+	for c := range w.conns {
+		all = append(all, c)
+	}
+	w.mu.Unlock()
+	for _, c := range all {
+		c.Conn.Close()
+	}
+}
+
+func (w *wire) mend() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = false
+}
