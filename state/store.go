@@ -341,7 +341,16 @@ func (s *Store) Sync() error {
 // has them: a store of its own that costs little. It may be called by another
 // goroutine while the owner works, who does not wait for it; not after Close.
 func (s *Store) Copy(dir string) error {
-	return s.write(func() error {
+	return s.write(func() (err error) {
+		defer func() { // Pebble panics if the new folder can't be synced; the store is as it was
+			switch r := recover().(type) {
+			case nil:
+			case error:
+				err = fmt.Errorf("copy the state: %w", r)
+			default:
+				panic(r)
+			}
+		}()
 		if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
 			return fmt.Errorf("copy the state: %w", err)
 		}

@@ -97,7 +97,7 @@ func (s *Store) divide(ctx context.Context, there []object, k Keep, now, old tim
 		case err != nil:
 			return nil, nil, err
 		}
-		if displaced < k.Count || r.Stored.After(now.Add(-k.For)) || r.Stored.After(old) {
+		if displaced < k.Count || r.Stored.After(now.Add(-k.For)) {
 			keep = append(keep, m)
 		} else {
 			drop = append(drop, r)

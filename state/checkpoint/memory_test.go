@@ -97,7 +97,7 @@ func (memoryReader) Close() error                         { return nil }
 func (memoryReader) Attributes() *driver.ReaderAttributes { return &driver.ReaderAttributes{} }
 func (memoryReader) As(any) bool                          { return false }
 
-func (m *memory) NewRangeReader(_ context.Context, key string, _, _ int64, _ *driver.ReaderOptions) (driver.Reader, error) {
+func (m *memory) NewRangeReader(_ context.Context, key string, offset, length int64, _ *driver.ReaderOptions) (driver.Reader, error) {
 	if err := m.call("read", key); err != nil {
 		return nil, err
 	}
@@ -105,7 +105,11 @@ func (m *memory) NewRangeReader(_ context.Context, key string, _, _ int64, _ *dr
 	if err != nil {
 		return nil, err
 	}
-	return memoryReader{bytes.NewReader(o.b)}, nil
+	b := o.b[offset:]
+	if length >= 0 {
+		b = b[:length]
+	}
+	return memoryReader{bytes.NewReader(b)}, nil
 }
 
 type memoryWriter struct {

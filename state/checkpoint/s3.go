@@ -172,7 +172,10 @@ func (w *s3Writer) Write(p []byte) (int, error) {
 }
 
 func (w *s3Writer) put(r io.Reader, size int64) error {
-	_, err := w.s.client.PutObject(w.ctx, w.s.bucket, w.key, r, size, minio.PutObjectOptions{PartSize: partSize, ContentType: "application/octet-stream"})
+	_, err := w.s.client.PutObject(w.ctx, w.s.bucket, w.key, r, size, minio.PutObjectOptions{
+		PartSize: partSize, ContentType: "application/octet-stream",
+		DisableContentSha256: true, // the manifest has the hash, and signing piece by piece is what some servers get wrong
+	})
 	return err
 }
 

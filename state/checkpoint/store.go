@@ -17,6 +17,7 @@ import (
 
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/azureblob"
+	"gocloud.dev/gcerrors"
 	"golang.org/x/time/rate"
 )
 
@@ -192,7 +193,13 @@ func (s *Store) clock(ctx context.Context, l Log) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("write to %s: %w", s.name, err)
 	}
 	a, err := s.bucket.Attributes(ctx, key)
-	if err = errors.Join(err, s.bucket.Delete(ctx, key)); err != nil {
+	if err == nil {
+		err = s.bucket.Delete(ctx, key)
+	}
+	if gcerrors.Code(err) == gcerrors.NotFound { // so old that another collector took it
+		return time.Time{}, fmt.Errorf("ask %s for the time: %w", s.name, ErrGone)
+	}
+	if err != nil {
 		return time.Time{}, fmt.Errorf("ask %s for the time: %w", s.name, err)
 	}
 	return a.ModTime, nil
@@ -221,6 +228,9 @@ func (b bounded) Read(p []byte) (int, error) {
 	}
 	n, err := b.r.Read(p[:min(len(p), chunk)])
 	if bad := b.limit.WaitN(b.ctx, n); bad != nil {
+		if b.ctx.Err() == nil { // it would be too late by then
+			bad = fmt.Errorf("%w: the upload's bound is too low: %w", errSlow, bad)
+		}
 		return 0, bad
 	}
 	return n, err

@@ -46,6 +46,7 @@ func newWorld(tb testing.TB, s *Store, fs vfs.FS, symbols int) *world {
 	if err := fs.MkdirAll(w.dir, 0o755); err != nil {
 		tb.Fatal(err)
 	}
+	tb.Cleanup(w.close)
 	w.open()
 	w.record(schema.Settings{Periods: []schema.Period{schema.P1s, schema.P1m, schema.P1h}})
 	return w
@@ -62,9 +63,13 @@ func (w *world) open() {
 
 func (w *world) close() {
 	w.Helper()
-	if err := w.state.Close(); err != nil {
-		w.Fatal(err)
+	if w.state == nil {
+		return
 	}
+	if err := w.state.Close(); err != nil {
+		w.Error(err)
+	}
+	w.state = nil
 }
 
 func (w *world) record(control any) {
