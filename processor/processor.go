@@ -247,8 +247,11 @@ func (p *Processor) judge(e kgo.FetchError) error {
 // assigned opens the stores of new partitions and sets their owners going.
 func (p *Processor) assigned(m map[string][]int32) {
 	<-p.opened
+	ctx, cancel := context.WithCancel(p.client.Context())
+	defer cancel()
+	defer context.AfterFunc(p.ctx, cancel)() // a restore may take long
 	for _, partition := range m[p.cfg.Topics.Ticks] {
-		o, err := p.open(p.client.Context(), partition)
+		o, err := p.open(ctx, partition)
 		if err != nil {
 			p.fail(err)
 			return

@@ -20,7 +20,7 @@ import (
 func crashAt(mem *memory, n int, arrived bool) {
 	n += mem.calls
 	mem.before = func(op, key string, call int) error {
-		if call > n || call == n && !(arrived && (op == "write" || op == "delete")) {
+		if call > n || call == n && (!arrived || op != "write" && op != "delete") {
 			return errCrash
 		}
 		return nil

@@ -18,6 +18,8 @@ type Want struct {
 	At time.Time
 	// Offset is how far in the log it may stand at most; 0 is any.
 	Offset int64
+	// Beyond is where it must stand beyond; 0 is any.
+	Beyond int64
 	// Holds tells whether the log still has the record of a hash right before an
 	// offset, or why not. A checkpoint of another log is of no use.
 	Holds func(ctx context.Context, offset int64, hash uint64) (held bool, why string, err error)
@@ -29,8 +31,9 @@ type Want struct {
 
 // Refusal is why a checkpoint wasn't taken.
 type Refusal struct {
-	Ref Ref
-	Why string
+	Ref     Ref
+	Why     string
+	Damaged bool // it would have been wanted
 }
 
 // Candidates gives the checkpoints that may be restored, the best first, and
@@ -48,9 +51,12 @@ func (s *Store) Candidates(ctx context.Context, w Want) (good []*Manifest, refus
 		refs = []Ref{r}
 	}
 	for _, r := range refs {
+		if r.Offset <= w.Beyond && w.Beyond > 0 {
+			continue
+		}
 		m, err := s.Manifest(ctx, r)
 		if errors.Is(err, ErrRefused) || errors.Is(err, ErrGone) {
-			refused = append(refused, Refusal{r, err.Error()})
+			refused = append(refused, Refusal{r, err.Error(), !errors.Is(err, ErrNewer) && !errors.Is(err, ErrGone)})
 			continue
 		}
 		if err != nil {
@@ -68,7 +74,7 @@ func (s *Store) Candidates(ctx context.Context, w Want) (good []*Manifest, refus
 			}
 		}
 		if why != "" {
-			refused = append(refused, Refusal{r, why})
+			refused = append(refused, Refusal{Ref: r, Why: why})
 			continue
 		}
 		good = append(good, m)
@@ -114,7 +120,7 @@ func (s *Store) Restore(ctx context.Context, w Want) (*Manifest, []Refusal, erro
 		case err == nil:
 			return m, refused, nil
 		case errors.Is(err, ErrRefused), errors.Is(err, ErrGone):
-			refused = append(refused, Refusal{m.Ref, err.Error()})
+			refused = append(refused, Refusal{m.Ref, err.Error(), true})
 		default:
 			return nil, refused, err
 		}
