@@ -22,7 +22,17 @@ type taker struct {
 func newTaker(o *owner, dir string, full bool) *taker {
 	c := o.p.cfg.Checkpoints
 	return &taker{o: o, c: c, full: full,
-		t: checkpoint.Taker{Store: c.Store, State: o.store, Topic: o.p.cfg.Topics.Ticks, Scratch: dir + ".copy", Program: c.Program}}
+		t: checkpoint.Taker{Store: c.Store, State: o.store, Topic: o.p.cfg.Topics.Ticks, Scratch: dir + ".copy", Program: c.Program, Rate: o.rate}}
+}
+
+// rate gives how many records a second the owner applies, of the time it is at it.
+func (o *owner) rate() float64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.busy < time.Millisecond {
+		return 0
+	}
+	return float64(o.status.Counts.Records) / o.busy.Seconds()
 }
 
 // run takes one every so often, each partition at its own moment.

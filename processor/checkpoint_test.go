@@ -332,12 +332,12 @@ func TestStoreAway(t *testing.T) {
 	p := k.run(cfg)
 	k.log(r, 0, 100)
 	k.caughtUp(p)
-	if err := os.RemoveAll(k.where); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(k.where, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	n := 0
+	k.eventually("a file in the folder's place", func() bool { // takers make the folder again
+		n++
+		_ = os.Rename(k.where, fmt.Sprint(k.where, n))
+		return os.WriteFile(k.where, nil, 0o644) == nil
+	})
 	k.log(r, 100, 200)
 	k.caughtUp(p)
 	k.eventually("a word on it", func() bool { return strings.Contains(k.said.take(), "no checkpoint") })
@@ -346,5 +346,6 @@ func TestStoreAway(t *testing.T) {
 	k.caughtUp(p)
 	p.stop()
 	same(t, k.world, k.dsn)
+	k.said.take()
 	k.fails(k.config(t.TempDir()), "restore partition", "--checkpoints none")
 }

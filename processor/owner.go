@@ -35,6 +35,7 @@ type owner struct {
 	queued int
 	paused bool
 	status PartitionStatus
+	busy   time.Duration // spent in micro-batches
 }
 
 // PartitionStatus is where a partition of this process stands.
@@ -258,6 +259,7 @@ func (o *owner) microBatch(ctx context.Context, recs []*kgo.Record) error {
 	o.status.Counts = part.Counts()
 	o.status.Holes = part.Holes()
 	o.status.Newest = changes.Newest
+	o.busy += time.Since(taken)
 	o.mu.Unlock()
 	last := recs[len(recs)-1]
 	o.p.client.MarkCommitRecords(last)

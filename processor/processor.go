@@ -286,22 +286,6 @@ func (p *Processor) positions(ctx context.Context, m map[string]map[int32]kgo.Of
 	return m, nil
 }
 
-// bounds gives the first offset of a partition's log and the one behind its last.
-func (p *Processor) bounds(ctx context.Context, partition int32) (start, end int64, err error) {
-	adm := kadm.NewClient(p.asker)
-	starts, err := adm.ListStartOffsets(ctx, p.cfg.Topics.Ticks)
-	if err != nil {
-		return 0, 0, fmt.Errorf("ask where %s/%d begins: %w", p.cfg.Topics.Ticks, partition, err)
-	}
-	ends, err := adm.ListEndOffsets(ctx, p.cfg.Topics.Ticks)
-	if err != nil {
-		return 0, 0, fmt.Errorf("ask where %s/%d ends: %w", p.cfg.Topics.Ticks, partition, err)
-	}
-	s, _ := starts.Lookup(p.cfg.Topics.Ticks, partition)
-	e, _ := ends.Lookup(p.cfg.Topics.Ticks, partition)
-	return s.Offset, e.Offset, errors.Join(s.Err, e.Err)
-}
-
 // revoked gives partitions up: their owners finish the micro-batch at hand,
 // their sinks write what they have, their stores are closed.
 func (p *Processor) revoked(ctx context.Context, c *kgo.Client, m map[string][]int32) {

@@ -67,12 +67,14 @@ type Manifest struct {
 	LogTime     *time.Time `json:"log_time,omitempty"`
 	Newest      *time.Time `json:"newest,omitempty"`    // newest applied trade time
 	Watermark   *time.Time `json:"watermark,omitempty"` // lowest of the symbols that are watched
+	Periods     []string   `json:"periods,omitempty"`   // in force
 	Symbols     int        `json:"symbols"`
 	Windows     int64      `json:"windows"`
 	Gaps        int        `json:"gaps"`
 	StateFormat int        `json:"state_format"`
 	Program     string     `json:"program"` // version of the program that wrote it
 	Taken       time.Time  `json:"taken"`
+	Rate        float64    `json:"rate,omitempty"` // records a second that were applied there, of the time spent at it
 	Size        int64      `json:"size"`
 	Files       []File     `json:"files"`
 	Ref         Ref        `json:"-"`
@@ -102,13 +104,19 @@ func moment(t schema.Time) *time.Time {
 
 // newManifest says what a summary holds.
 func newManifest(topic string, s *state.Summary, program string, taken time.Time) *Manifest {
-	return &Manifest{
+	m := &Manifest{
 		Format: manifestFormat, Topic: topic, TopicID: hex.EncodeToString(s.Position.TopicID[:]), Partition: s.Position.Partition,
 		Offset: s.Position.Offset, Epoch: s.Position.Epoch, Hash: fmt.Sprintf("%016x", s.Position.Hash),
 		LogTime: moment(s.LogTime), Newest: moment(s.Newest), Watermark: moment(s.Watermark),
 		Symbols: len(s.Symbols), Windows: s.Windows(), Gaps: s.Gaps(),
 		StateFormat: state.FormatVersion, Program: program, Taken: taken.UTC().Truncate(time.Microsecond),
 	}
+	if s.Settings != nil {
+		for _, p := range s.Settings.Periods {
+			m.Periods = append(m.Periods, p.String())
+		}
+	}
+	return m
 }
 
 // Log gives whose state it is.

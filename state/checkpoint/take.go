@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,8 @@ type Taker struct {
 	Scratch string // a folder of the taker's own, on the disk of the state
 	FS      vfs.FS // the state's; the real one unless set
 	Program string // its version
+	// Rate gives how many records a second are applied; may be nil.
+	Rate func() float64
 
 	hashes map[string]File // of tables, which never change while a state is open
 }
@@ -71,6 +74,9 @@ func (t *Taker) Take(ctx context.Context, full bool) (m *Manifest, c Cost, err e
 		return nil, c, fmt.Errorf("checkpoint: %w", err)
 	}
 	m = newManifest(t.Topic, sum, t.Program, began)
+	if t.Rate != nil {
+		m.Rate = math.Round(t.Rate())
+	}
 	if m, err = t.upload(ctx, m, full, &c); err != nil {
 		return nil, c, fmt.Errorf("checkpoint of partition %d at %d: %w", sum.Position.Partition, sum.Position.Offset, err)
 	}
