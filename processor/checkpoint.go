@@ -2,6 +2,7 @@ package processor
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"millrace/state/checkpoint"
@@ -69,7 +70,7 @@ func (t *taker) take(ctx context.Context) {
 	o := t.o
 	m, cost, err := t.t.Take(ctx, t.full)
 	switch {
-	case err != nil && ctx.Err() == context.Canceled: //nolint:errorlint // Err gives it as it is
+	case err != nil && errors.Is(ctx.Err(), context.Canceled):
 		return
 	case err != nil:
 		o.p.log.Warn("no checkpoint: the one before stays the newest; trying again", "partition", o.partition, "store", t.c.Store.Name(), "in", t.c.Every, "err", err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -156,13 +157,14 @@ func (v *vault) logs(ctx context.Context) ([]checkpoint.Log, error) {
 
 // elsewhere says of whom the store has checkpoints instead.
 func (v *vault) elsewhere(refs []checkpoint.Ref) string {
+	other := ""
 	for _, r := range refs {
-		if r.Topic != v.s.Log.Ticks {
-			return fmt.Sprintf("; it has some of %s: name it with --ticks-topic", r.Topic)
+		if r.Topic == v.s.Log.Ticks {
+			return fmt.Sprintf(" as it is now (id %x); it has some of one that was made anew since (id %x)", v.log.ID, r.TopicID)
 		}
-		return fmt.Sprintf(" as it is now (id %x); it has some of one that was made anew since (id %x)", v.log.ID, r.TopicID)
+		other = fmt.Sprintf("; it has some of %s: name it with --ticks-topic", r.Topic)
 	}
-	return ""
+	return other
 }
 
 // find gives the checkpoint of a name, or the newest of the only partition.
@@ -218,8 +220,7 @@ func (a *app) showBytes(ctx context.Context, what string, work func(checkpoint.P
 		}
 	})
 	cancel()
-	<-done
-	return err
+	return cmp.Or(err, <-done)
 }
 
 func bar(what string, n, total int64, took time.Duration) string {

@@ -34,12 +34,13 @@ type world struct {
 	tick   schema.Tick
 	offset int64
 	at     schema.Time
+	step   schema.Time // most between two trades
 	ids    []int64
 	hashes map[int64]uint64 // of the record before each offset
 }
 
 func newWorld(tb testing.TB, s *Store, fs vfs.FS, symbols int) *world {
-	w := &world{TB: tb, fs: fs, store: s, r: rand.New(rand.NewPCG(1, 1)), at: 1_723_161_540_000_000, ids: make([]int64, symbols), hashes: map[int64]uint64{}, dir: "state"}
+	w := &world{TB: tb, fs: fs, store: s, r: rand.New(rand.NewPCG(1, 1)), step: 400_000, at: 1_723_161_540_000_000, ids: make([]int64, symbols), hashes: map[int64]uint64{}, dir: "state"}
 	if fs == vfs.Default {
 		w.dir = tb.TempDir() + "/state"
 	}
@@ -107,11 +108,17 @@ func (w *world) commit() {
 // trade applies n records of trades of random symbols, and commits them.
 func (w *world) trade(n int) {
 	w.Helper()
+	w.fill(n)
+	w.commit()
+}
+
+// fill applies them alone.
+func (w *world) fill(n int) {
 	for range n {
 		i := w.r.IntN(len(w.ids))
 		var ts [3]schema.Trade
 		for k := range ts {
-			w.at += schema.Time(w.r.Int64N(400_000))
+			w.at += schema.Time(w.r.Int64N(int64(w.step)))
 			ts[k] = schema.Trade{ID: w.ids[i], Last: w.ids[i], Time: w.at,
 				Price: schema.Decimal{Mantissa: 6_000_000 + w.r.Int64N(10_000), Scale: 2}, Qty: schema.Decimal{Mantissa: 1 + w.r.Int64N(1_000_000), Scale: 5}, BuyerMaker: w.r.IntN(2) == 0}
 			w.ids[i]++
@@ -119,7 +126,6 @@ func (w *world) trade(n int) {
 		b, _ := schema.AppendTrades(nil, fmt.Sprintf("SYM%03dUSDT", i), ts[:], w.at, 1)
 		w.apply(b)
 	}
-	w.commit()
 }
 
 func (w *world) take(full bool) (*Manifest, Cost) {
