@@ -12,6 +12,7 @@ import (
 	"millrace/internal/kafka"
 	sqlsink "millrace/processor/sink/sql"
 	"millrace/schema"
+	"millrace/state/checkpoint"
 )
 
 // Config says where a processor finds its log and where its results go.
@@ -45,10 +46,39 @@ type Config struct {
 	// Published is called with the candles that each micro-batch changed, by the
 	// owners' goroutines; it keeps none of them and returns at once. May be nil.
 	Published func([]schema.Candle)
-	Log       *slog.Logger
+	// Checkpoints says where copies of the state are kept; nil: nowhere. Then a
+	// state that is damaged, or whose log was rewritten, ends the processor with
+	// a word instead of being restored.
+	Checkpoints *Checkpoints
+	Log         *slog.Logger
 
 	FS   vfs.FS    // where Dir is; default the real one
 	Rand io.Reader // of the process's name; default crypto/rand
+}
+
+// Checkpoints says where and when copies of the partitions' state are kept.
+type Checkpoints struct {
+	Store *checkpoint.Store // its owner closes it
+	// Every is how often one is taken of each partition. Default 10 min.
+	Every time.Duration
+	// Keep is which ones stay. Default the newest 3, and a day's.
+	Keep    checkpoint.Keep
+	Program string // the version that a checkpoint is marked with
+	// LastTime bounds the one that is taken when a partition is given up; the
+	// group waits for it. Default 5 s.
+	LastTime time.Duration
+}
+
+func (c *Checkpoints) ensureDefaults() {
+	if c.Every == 0 {
+		c.Every = 10 * time.Minute
+	}
+	if c.LastTime == 0 {
+		c.LastTime = 5 * time.Second
+	}
+	if c.Keep == (checkpoint.Keep{}) {
+		c.Keep = checkpoint.Keep{Count: 3, For: 24 * time.Hour}
+	}
 }
 
 // EnsureDefaults fills what is not set.
@@ -71,6 +101,11 @@ func (c *Config) EnsureDefaults() {
 	def(&c.CandlesEvery, 2*time.Millisecond)
 	def(&c.SessionTimeout, 10*time.Second)
 	def(&c.Keep, 24*time.Hour)
+	if c.Checkpoints != nil {
+		own := *c.Checkpoints
+		own.ensureDefaults()
+		c.Checkpoints = &own
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -89,6 +124,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxRecords < 1 || c.MaxRecords > 1_000_000 {
 		return fmt.Errorf("processor: micro-batch of %d records is not within 1 to 1,000,000", c.MaxRecords)
+	}
+	if k := c.Checkpoints; k != nil && (k.Store == nil || k.Every < 0 || k.Keep.Count < 0 || k.Keep.For < 0) {
+		return fmt.Errorf("processor: checkpoints without a store, or with a time or number below 0")
 	}
 	for _, b := range []struct {
 		name string

@@ -2,10 +2,8 @@ package processor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	"millrace/internal/kafka"
 	"millrace/state"
 )
 
@@ -25,31 +23,16 @@ func (p *Processor) identify(ctx context.Context, pos state.Position) error {
 }
 
 // holds tells whether the log still has, before an offset, the record of a
-// hash, or why not. What retention has taken is believed.
+// hash, or why not.
 func (p *Processor) holds(ctx context.Context, partition int32, offset int64, hash uint64) (held bool, why string, err error) {
-	if offset == 0 {
-		return true, "", nil
-	}
-	topic := p.cfg.Topics.Ticks
-	rec, err := kafka.Read(ctx, p.asker, topic, p.lineage.Ticks, partition, offset-1)
-	if err != nil && !errors.Is(err, kafka.ErrOffset) {
-		return false, "", err
-	}
-	if err != nil || rec == nil || rec.Offset != offset-1 {
-		start, end, err := p.bounds(ctx, partition)
-		if err != nil {
-			return false, "", err
-		}
-		if end < offset {
-			return false, fmt.Sprintf("%s/%d ends at %d: it has lost records that were applied", topic, partition, end), nil
-		}
-		if start < offset {
-			return false, fmt.Sprintf("%s/%d has no record at %d any more", topic, partition, offset-1), nil
-		}
-		return true, "", nil
-	}
-	if kafka.Hash(rec) != hash {
-		return false, fmt.Sprintf("%s/%d holds another record at %d than the one that was applied: it was rewritten", topic, partition, offset-1), nil
-	}
-	return true, "", nil
+	return p.theLog().Holds(ctx, partition, offset, hash)
+}
+
+// bounds gives the first offset of a partition's log and the one behind its last.
+func (p *Processor) bounds(ctx context.Context, partition int32) (start, end int64, err error) {
+	return p.theLog().Bounds(ctx, partition)
+}
+
+func (p *Processor) theLog() *Log {
+	return &Log{Asker: p.asker, Topic: p.cfg.Topics.Ticks, ID: p.lineage.Ticks}
 }

@@ -38,12 +38,14 @@ type owner struct {
 	tick      schema.Tick // the decoder's memory
 	forgetAt  schema.Time // the applied time at which the store is made to forget again
 	partial   bool        // the database lacks what neither the state nor the log has
+	taker     *taker      // nil without a store for checkpoints
 
 	mu     sync.Mutex // guards what follows
 	queue  [][]*kgo.Record
 	queued int
 	paused bool
 	status PartitionStatus
+	busy   time.Duration // spent in micro-batches
 }
 
 // PartitionStatus is where a partition of this process stands.
@@ -54,6 +56,9 @@ type PartitionStatus struct {
 	Counts    state.Counts
 	Newest    schema.Time // newest applied trade time; schema.MinTime before the first
 	Holes     int         // stretches of missing ids, gaps or too young to be one
+	// Checkpointed is where the newest checkpoint stands that this process has
+	// taken or restored; 0 before the first.
+	Checkpointed int64
 }
 
 // errStopped ends an owner whose partition is given up.
@@ -63,15 +68,9 @@ var errStopped = errors.New("partition given up")
 // stands for, and gives the offset to go on from.
 func (p *Processor) open(ctx context.Context, partition int32) (*owner, error) {
 	dir := state.PartitionDir(p.cfg.Dir, p.cfg.Topics.Ticks, partition)
-	if err := p.cfg.FS.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("state of partition %d: %w", partition, err)
-	}
-	store, err := p.openStore(dir, partition)
+	store, found, err := p.find(ctx, dir, partition)
 	if err != nil {
 		return nil, err
-	}
-	if err := p.identify(ctx, store.Partition().Position()); err != nil {
-		return nil, errors.Join(err, store.Close())
 	}
 	if s := store.Partition().Settings(); s != nil && p.cfg.Check != nil {
 		if err := p.cfg.Check(*s); err != nil {
@@ -86,7 +85,10 @@ func (p *Processor) open(ctx context.Context, partition int32) (*owner, error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	o := &owner{p: p, partition: partition, store: store, partial: partial, forgetAt: schema.MinTime, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	o.status = PartitionStatus{Partition: partition, Offset: store.Partition().Position().Offset, Sinks: map[string]int64{}, Newest: schema.MinTime}
+	o.status = PartitionStatus{Partition: partition, Offset: store.Partition().Position().Offset, Sinks: map[string]int64{}, Newest: schema.MinTime, Checkpointed: found.restored}
+	if p.cfg.Checkpoints != nil {
+		o.taker = newTaker(o, dir, found.distrust)
+	}
 	return o, nil
 }
 
@@ -139,13 +141,19 @@ func (o *owner) run(life context.Context) (err error) {
 	defer func() {
 		asked := life.Err() != nil
 		o.cancel(errStopped)
-		if err = errors.Join(group.Wait(), err, o.store.Close()); err != nil && asked {
+		if err = errors.Join(group.Wait(), err); err == nil && o.taker != nil {
+			o.taker.last()
+		}
+		if err = errors.Join(err, o.store.Close()); err != nil && asked {
 			o.p.log.Warn("something failed while a partition was given up; the log gives back what it cost", "partition", o.partition, "err", err)
 			err = nil
 		}
 	}()
 	for _, s := range o.sinks() {
 		group.Go(func() error { return s(ctx) })
+	}
+	if o.taker != nil {
+		group.Go(func() error { o.taker.run(ctx); return nil })
 	}
 	for o.gather(ctx) == nil {
 		recs := o.take()
@@ -284,6 +292,7 @@ func (o *owner) microBatch(ctx context.Context, recs []*kgo.Record) error {
 	o.status.Counts = part.Counts()
 	o.status.Holes = part.Holes()
 	o.status.Newest = changes.Newest
+	o.busy += time.Since(taken)
 	o.mu.Unlock()
 	last := recs[len(recs)-1]
 	o.p.client.MarkCommitRecords(last)

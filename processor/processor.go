@@ -264,8 +264,11 @@ func (p *Processor) judge(e kgo.FetchError) error {
 // assigned opens the stores of new partitions and sets their owners going.
 func (p *Processor) assigned(m map[string][]int32) {
 	<-p.opened
+	ctx, cancel := context.WithCancel(p.client.Context())
+	defer cancel()
+	defer context.AfterFunc(p.ctx, cancel)() // a restore may take long
 	for _, partition := range m[p.cfg.Topics.Ticks] {
-		o, err := p.open(p.client.Context(), partition)
+		o, err := p.open(ctx, partition)
 		if err != nil {
 			p.fail(err)
 			return
@@ -298,22 +301,6 @@ func (p *Processor) positions(ctx context.Context, m map[string]map[int32]kgo.Of
 		m[p.cfg.Topics.Ticks][partition] = kgo.NewOffset().At(at)
 	}
 	return m, nil
-}
-
-// bounds gives the first offset of a partition's log and the one behind its last.
-func (p *Processor) bounds(ctx context.Context, partition int32) (start, end int64, err error) {
-	adm := kadm.NewClient(p.asker)
-	starts, err := adm.ListStartOffsets(ctx, p.cfg.Topics.Ticks)
-	if err != nil {
-		return 0, 0, fmt.Errorf("ask where %s/%d begins: %w", p.cfg.Topics.Ticks, partition, err)
-	}
-	ends, err := adm.ListEndOffsets(ctx, p.cfg.Topics.Ticks)
-	if err != nil {
-		return 0, 0, fmt.Errorf("ask where %s/%d ends: %w", p.cfg.Topics.Ticks, partition, err)
-	}
-	s, _ := starts.Lookup(p.cfg.Topics.Ticks, partition)
-	e, _ := ends.Lookup(p.cfg.Topics.Ticks, partition)
-	return s.Offset, e.Offset, errors.Join(s.Err, e.Err)
 }
 
 // revoked gives partitions up: their owners finish the micro-batch at hand,

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -347,8 +348,16 @@ func TestStateIsAFunctionOfTheLog(t *testing.T) {
 	}
 }
 
+// closeStore closes the harness's store; the checker must find nothing.
 func closeStore(t testing.TB, h *harness) {
 	t.Helper()
+	v, err := h.s.View()
+	if err == nil {
+		err = errors.Join(v.Check(), v.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := h.s.Close(); err != nil {
 		t.Fatal(err)
 	}

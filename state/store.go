@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -47,6 +48,15 @@ type Options struct {
 	Complain func(what string)
 }
 
+func (o *Options) ensureDefaults() {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Complain == nil {
+		o.Complain = func(string) {}
+	}
+}
+
 // Store is a partition's state on disk: one Pebble for each. State and the
 // position it stands for are one write. No write is synced: what a power cut
 // takes, replay gives back, the same.
@@ -54,7 +64,7 @@ type Store struct {
 	db     *pebble.DB
 	p      *Partition
 	dir    string
-	broken bool // a write was refused
+	broken atomic.Bool // a write was refused
 	row    []byte
 	key    []byte
 }
@@ -62,14 +72,26 @@ type Store struct {
 // Open opens the store of a partition, or makes it. Errors wrap ErrLocked,
 // ErrDamaged or ErrLineage where one of them is the reason.
 func Open(o Options, topicID [16]byte, partition int32) (*Store, error) {
-	if o.FS == nil {
-		o.FS = vfs.Default
+	o.ensureDefaults()
+	db, err := openPebble(o, false)
+	if err != nil {
+		return nil, err
 	}
-	if o.Complain == nil {
-		o.Complain = func(string) {}
+	s := &Store{db: db, p: NewPartition(topicID, partition), dir: o.Dir}
+	if err := s.load(); err != nil {
+		if errors.Is(err, errDamaged) {
+			err = damaged(o.Dir, err)
+		}
+		_ = db.Close() // of a store that cannot be read it says nothing new
+		return nil, err
 	}
+	return s, nil
+}
+
+func openPebble(o Options, readOnly bool) (*pebble.DB, error) {
 	db, err := pebble.Open(o.Dir, &pebble.Options{
 		FS:                 o.FS,
+		ReadOnly:           readOnly,
 		Logger:             complainer{o.Complain},
 		EventListener:      &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}, // who reads has the error
 		FormatMajorVersion: pebble.FormatNewest,
@@ -86,15 +108,7 @@ func Open(o Options, topicID [16]byte, partition int32) (*Store, error) {
 		}
 		return nil, damaged(o.Dir, err)
 	}
-	s := &Store{db: db, p: NewPartition(topicID, partition), dir: o.Dir}
-	if err := s.load(); err != nil {
-		if errors.Is(err, errDamaged) {
-			err = damaged(o.Dir, err)
-		}
-		_ = db.Close() // of a store that cannot be read it says nothing new
-		return nil, err
-	}
-	return s, nil
+	return db, nil
 }
 
 // damaged says in one line what to do; Pebble's own words may take several.
@@ -107,7 +121,7 @@ func (s *Store) Partition() *Partition { return s.p }
 
 // Close closes the store. What was applied and not committed is gone.
 func (s *Store) Close() error {
-	if s.broken {
+	if s.broken.Load() {
 		return nil // Pebble stands still; its files are as a power cut would leave them
 	}
 	return s.db.Close()
@@ -134,7 +148,7 @@ func (s *Store) load() error {
 	if s.p.settings == nil {
 		return nil
 	}
-	if err := s.symbolsInto(s.p, s.db); err != nil {
+	if err := symbolsInto(s.p, s.db); err != nil {
 		return err
 	}
 	for _, y := range s.p.symbols {
@@ -148,7 +162,7 @@ func (s *Store) load() error {
 }
 
 // symbolsInto reads every symbol's row into p.
-func (s *Store) symbolsInto(p *Partition, from pebble.Reader) error {
+func symbolsInto(p *Partition, from pebble.Reader) error {
 	err := scan(from, []byte{symbolPrefix}, []byte{symbolPrefix + 1}, func(key, row []byte) error {
 		y := newSymbol(string(key[1:]), p.settings)
 		err := y.decode(row, func(id string) *ingestor {
@@ -321,7 +335,7 @@ func (s *Store) write(f func() error) (err error) {
 			if !ok {
 				panic(r)
 			}
-			s.broken = true
+			s.broken.Store(true)
 			err = fmt.Errorf("%w: %s: %s", ErrDisk, s.dir, string(what))
 		}
 	}()
@@ -331,6 +345,27 @@ func (s *Store) write(f func() error) (err error) {
 // Sync makes what was committed safe against a power cut.
 func (s *Store) Sync() error {
 	return s.write(func() error { return s.db.LogData(nil, pebble.Sync) })
+}
+
+// Copy makes a folder that holds what is committed, by hard links where the disk
+// has them: a store of its own that costs little. It may be called by another
+// goroutine while the owner works, who does not wait for it; not after Close.
+func (s *Store) Copy(dir string) error {
+	return s.write(func() (err error) {
+		defer func() { // Pebble panics if the new folder can't be synced; the store is as it was
+			switch r := recover().(type) {
+			case nil:
+			case error:
+				err = fmt.Errorf("copy the state: %w", r)
+			default:
+				panic(r)
+			}
+		}()
+		if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
+			return fmt.Errorf("copy the state: %w", err)
+		}
+		return nil
+	})
 }
 
 // closeIter gives err or what went wrong in the iterator.

@@ -13,18 +13,39 @@ import (
 // goroutines than the owner's: a sink that has fallen behind reads from one
 // what changed after its progress, instead of anybody keeping a list.
 type View struct {
-	snap *pebble.Snapshot
+	snap pebble.Reader
 	p    *Partition
 	dir  string
 }
 
 // View opens a view of what is committed now.
 func (s *Store) View() (*View, error) {
-	snap := s.db.NewSnapshot()
-	v := &View{snap: snap, p: NewPartition(s.p.pos.TopicID, s.p.pos.Partition), dir: s.dir}
-	row, closer, err := snap.Get([]byte(metaKey))
+	v := &View{snap: s.db.NewSnapshot(), p: NewPartition(s.p.pos.TopicID, s.p.pos.Partition), dir: s.dir}
+	if err := v.load(); err != nil {
+		return nil, errors.Join(err, v.Close())
+	}
+	return v, nil
+}
+
+// OpenView opens a store that nobody has open, whosever it is, to be read alone.
+func OpenView(o Options) (*View, error) {
+	o.ensureDefaults()
+	db, err := openPebble(o, true)
+	if err != nil {
+		return nil, err
+	}
+	v := &View{snap: db, p: NewPartition([16]byte{}, 0), dir: o.Dir}
+	if err := v.load(); err != nil {
+		_ = v.Close() // of a store that cannot be read it says nothing new
+		return nil, err
+	}
+	return v, nil
+}
+
+func (v *View) load() error {
+	row, closer, err := v.snap.Get([]byte(metaKey))
 	if errors.Is(err, pebble.ErrNotFound) {
-		return v, nil
+		return nil
 	}
 	if err == nil {
 		err = errors.Join(v.p.decodeMeta(row), closer.Close())
@@ -32,12 +53,9 @@ func (s *Store) View() (*View, error) {
 		err = fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	if err == nil && v.p.settings != nil {
-		err = s.symbolsInto(v.p, snap)
+		err = symbolsInto(v.p, v.snap)
 	}
-	if err != nil {
-		return nil, errors.Join(v.explain(err), snap.Close())
-	}
-	return v, nil
+	return v.explain(err)
 }
 
 // Close gives the view back.
@@ -45,7 +63,7 @@ func (v *View) Close() error { return v.snap.Close() }
 
 // explain says what to do about a state that cannot be read.
 func (v *View) explain(err error) error {
-	if errors.Is(err, errDamaged) {
+	if errors.Is(err, errDamaged) && !errors.Is(err, ErrDamaged) {
 		return damaged(v.dir, err)
 	}
 	return err

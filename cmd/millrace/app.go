@@ -77,6 +77,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.cobra(a.auditCommand()),
 		a.cobra(a.bridgeCommand()),
+		a.cobra(a.checkpointCommand()),
 		a.cobra(a.configCommand()),
 		a.cobra(a.devCommand()),
 		a.cobra(a.doubleCommand()),

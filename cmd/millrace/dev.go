@@ -31,7 +31,7 @@ func (a *app) devCommand() command {
 			"millrace dev --from frames.gz --speed 0 --until-done --sql sqlite:x.db\n" +
 			"millrace dev --from BTCUSDT-trades-2024-08-08.zip --until-done\n" +
 			"millrace dev --binance-ws wss://stream.binance.com:9443 --symbols BTCUSDT,ETHUSDT",
-		groups: []string{gKafka, gLog, gProduce, gBinance, gProcess, gSQL, gNATS, gMarket, gDev, gRun},
+		groups: []string{gKafka, gLog, gProduce, gBinance, gProcess, gKeeping, gSQL, gNATS, gMarket, gDev, gRun},
 		leave:  []string{"listen", "http", "bridge-group"},
 		own:    func(f *pflag.FlagSet) { f.BoolVar(&asJSON, "json", false, "print the summary of --until-done as JSON") },
 		run: func(ctx context.Context, s *settings, _ []string) error {
@@ -63,15 +63,16 @@ type dev struct {
 	log    *slog.Logger
 	view   *view
 
-	client *kgo.Client
-	double *double.Double // nil where trades come from elsewhere
-	in     *ingest.Ingestor
-	watch  *ingestWatch
-	proc   *processor.Processor
-	bridge *bridge.Bridge
-	notes  []string
-	began  time.Time
-	dead   int64 // dead letters before this run
+	client  *kgo.Client
+	double  *double.Double // nil where trades come from elsewhere
+	in      *ingest.Ingestor
+	watch   *ingestWatch
+	proc    *processor.Processor
+	keeping *keeping
+	bridge  *bridge.Bridge
+	notes   []string
+	began   time.Time
+	dead    int64 // dead letters before this run
 }
 
 func (d *dev) run(ctx context.Context) error {
@@ -204,7 +205,10 @@ func (d *dev) open(ctx context.Context) (err error) {
 	if d.bridge, err = openBridge(ctx, d.s, "", d.log); err != nil {
 		return err
 	}
-	if d.proc, err = openProcessor(ctx, d.s, d.log, d.view.take); err != nil {
+	if d.keeping, err = openKeeping(ctx, d.s); err != nil {
+		return err
+	}
+	if d.proc, err = openProcessor(ctx, d.s, d.keeping, d.log, d.view.take); err != nil {
 		return err
 	}
 	if d.in, _, err = openIngestor(ctx, d.s, d.log); err != nil {
@@ -221,6 +225,7 @@ func (d *dev) close() {
 	if d.proc != nil {
 		d.proc.Close()
 	}
+	d.keeping.close()
 	if d.bridge != nil {
 		d.bridge.Close()
 	}

@@ -27,19 +27,9 @@ func embedServers(s *settings) (_ *embedded, err error) {
 		}
 	}()
 	if !s.given("kafka") {
-		dir := filepath.Join(s.Run.Data, "kafka")
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, fmt.Errorf("data folder: %w", err)
-		}
-		if err := free("kafka", s.Dev.KafkaPort); err != nil {
+		if e.kafka, err = embedKafka(s, s.Dev.KafkaPort); err != nil {
 			return nil, err
 		}
-		// Written to the operating system at each produce: killed, it loses
-		// nothing; a power cut may take the last moments, from every part alike.
-		if e.kafka, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(s.Dev.KafkaPort), kfake.DataDir(dir)); err != nil {
-			return nil, fmt.Errorf("start the embedded kafka in %s: %w; if its files are damaged, move them and the state folder beside them away: candles in SQL stay", dir, err)
-		}
-		s.Kafka.Brokers = e.kafka.ListenAddrs()
 	}
 	if !s.given("nats") {
 		port := s.Dev.NATSPort
@@ -54,7 +44,33 @@ func embedServers(s *settings) (_ *embedded, err error) {
 	if !s.given("sql") {
 		s.SQL.DSN = location("sqlite:" + filepath.Join(s.Run.Data, "millrace.db"))
 	}
+	if !s.given("checkpoints") {
+		s.Keeping.Store = defaultKeeping(s)
+	}
 	return e, nil
+}
+
+// kafkaDir is where dev's Kafka keeps the log.
+func kafkaDir(s *settings) string { return filepath.Join(s.Run.Data, "kafka") }
+
+// embedKafka starts Kafka on the log in the data folder, and puts its address
+// into s.
+func embedKafka(s *settings, port int) (*kfake.Cluster, error) {
+	dir := kafkaDir(s)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	if err := free("kafka", port); err != nil {
+		return nil, err
+	}
+	// Written to the operating system at each produce: killed, it loses
+	// nothing; a power cut may take the last moments, from every part alike.
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port), kfake.DataDir(dir))
+	if err != nil {
+		return nil, fmt.Errorf("start the embedded kafka in %s: %w; if its files are damaged, move them and the state folder beside them away: candles in SQL stay", dir, err)
+	}
+	s.Kafka.Brokers = c.ListenAddrs()
+	return c, nil
 }
 
 // free makes a port in use one clear line.

@@ -17,10 +17,10 @@ func (a *app) processCommand() command {
 		short: "make candles of the ticks in Kafka, into SQL and back into Kafka",
 		long: "Consumes ticks, keeps each partition's state in the data folder, and writes what the windows say into the SQL store and the topic of candles. " +
 			"Several processors share the partitions; each needs a data folder of its own. " +
-			"Killed and started again, it goes on from its state; without state it comes back from the log.",
+			"Killed and started again, it goes on from its state; without state, or with one that is damaged, from the newest checkpoint if --checkpoints names a store, else from the log.",
 		example: "millrace process --sql mysql://millrace:secret@127.0.0.1:3306/market\n" +
 			"millrace process --kafka kafka1:9092 --data /var/lib/millrace --http 127.0.0.1:8082",
-		groups: []string{gKafka, gLog, gProcess, gSQL, gRun},
+		groups: []string{gKafka, gLog, gProcess, gKeeping, gSQL, gRun},
 		run:    a.role("process", runProcess),
 	}
 }
@@ -32,7 +32,12 @@ func runProcess(ctx context.Context, s *settings, log *slog.Logger) error {
 		return err
 	}
 	defer lock.unlock() //nolint:errcheck // the kernel drops the lock with the process
-	p, err := openProcessor(ctx, s, log, nil)
+	keeping, err := openKeeping(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer keeping.close()
+	p, err := openProcessor(ctx, s, keeping, log, nil)
 	if err != nil {
 		return err
 	}
@@ -49,7 +54,7 @@ func runProcess(ctx context.Context, s *settings, log *slog.Logger) error {
 	if s.SQL.DSN == "" {
 		log.Warn("no --sql: candles go to Kafka only")
 	}
-	log.Info("processing", "kafka", s.Kafka.Brokers, "topic", s.Log.Ticks, "state", stateDir(s), "sql", s.SQL.DSN.String())
+	log.Info("processing", "kafka", s.Kafka.Brokers, "topic", s.Log.Ticks, "state", stateDir(s), "sql", s.SQL.DSN.String(), "checkpoints", keeping.name())
 	g.Go(func() error { return p.Run(ctx) })
 	return g.Wait()
 }
@@ -57,7 +62,7 @@ func runProcess(ctx context.Context, s *settings, log *slog.Logger) error {
 func stateDir(s *settings) string { return filepath.Join(s.Run.Data, "state") }
 
 // openProcessor makes and opens the room as the settings say.
-func openProcessor(ctx context.Context, s *settings, log *slog.Logger, published func([]schema.Candle)) (*processor.Processor, error) {
+func openProcessor(ctx context.Context, s *settings, keeping *keeping, log *slog.Logger, published func([]schema.Candle)) (*processor.Processor, error) {
 	k, err := s.Kafka.config("process", log)
 	if err != nil {
 		return nil, err
@@ -67,7 +72,7 @@ func openProcessor(ctx context.Context, s *settings, log *slog.Logger, published
 	}
 	cfg := processor.Config{
 		Kafka: k, Topics: s.topics(), Dir: stateDir(s), Settings: s.newLog(), MicroBatch: s.Process.MicroBatch,
-		Published: published, Log: log,
+		Published: published, Log: log, Checkpoints: keeping.config(s),
 		Check: func(inForce schema.Settings) error {
 			want := s.wished(inForce)
 			if d := want.Diff(&inForce); d != "" {

@@ -17,6 +17,7 @@ type settings struct {
 	Produce produceSettings
 	Binance binanceSettings
 	Process processSettings
+	Keeping checkpointSettings
 	Market  marketSettings
 	Double  doubleSettings
 	Dev     devSettings
@@ -108,6 +109,15 @@ type binanceSettings struct {
 type processSettings struct {
 	MicroBatch time.Duration
 	Keep       []keepDays
+}
+
+// checkpointSettings are where copies of the state are kept, and which.
+type checkpointSettings struct {
+	Store  string // a folder, a URL, or "none"
+	Every  time.Duration
+	Count  int
+	For    time.Duration
+	Upload float64 // MB a second at most; 0 is no bound
 }
 
 // keepDays is how many days the SQL store keeps of a period.

@@ -14,6 +14,7 @@ const (
 	gProduce = "Producing"
 	gBinance = "Binance"
 	gProcess = "Processing"
+	gKeeping = "Checkpoints"
 	gSQL     = "SQL store"
 	gNATS    = "NATS"
 	gMarket  = "Recordings and the made-up market"
@@ -29,7 +30,7 @@ const (
 	defaultDumps = "https://data.binance.vision/data/spot"
 )
 
-var allGroups = []string{gKafka, gLog, gProduce, gBinance, gProcess, gSQL, gNATS, gMarket, gDouble, gReplay, gDev, gRun}
+var allGroups = []string{gKafka, gLog, gProduce, gBinance, gProcess, gKeeping, gSQL, gNATS, gMarket, gDouble, gReplay, gDev, gRun}
 
 // setting is one row of the table of all settings.
 type setting struct {
@@ -162,6 +163,17 @@ var table = rows(
 			field: func(s *settings) field { return span(&s.Process.MicroBatch, 0, time.Minute) }},
 		{name: "keep-days", group: gProcess, help: "days of a period that the SQL store keeps, such as 1s=7,1m=90; what isn't named is kept for ever",
 			field: func(s *settings) field { return keeps(&s.Process.Keep) }},
+
+		{name: "checkpoints", group: gKeeping, help: "where copies of the state are kept: a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, azblob://CONTAINER/PREFIX, or none; credentials come from the environment. dev keeps them in its data folder unless it is set, process none",
+			field: func(s *settings) field { return text(&s.Keeping.Store, "STORE", checkStore) }},
+		{name: "checkpoint-every", group: gKeeping, def: "10m", help: "how often one is taken of each partition, beside the work; one more when it is given up",
+			field: func(s *settings) field { return span(&s.Keeping.Every, time.Second, 7*24*time.Hour) }},
+		{name: "checkpoint-keep", group: gKeeping, def: "3", help: "the newest ones that stay, however old",
+			field: func(s *settings) field { return whole(&s.Keeping.Count, 1, 100000) }},
+		{name: "checkpoint-keep-for", group: gKeeping, def: "24h", help: "how long the others stay",
+			field: func(s *settings) field { return span(&s.Keeping.For, 0, 100*365*24*time.Hour) }},
+		{name: "checkpoint-upload", group: gKeeping, def: "0", help: "megabytes a second that are uploaded at most; 0 is no bound",
+			field: func(s *settings) field { return number(&s.Keeping.Upload, 0, 1e6) }},
 
 		{name: "sql", group: gSQL, help: "mysql://user:password@host:port/database or sqlite:FILE; dev writes millrace.db in its data folder unless it is set, process none",
 			field: func(s *settings) field { return at(&s.SQL.DSN, "DSN", "mysql://", "sqlite:") }},

@@ -100,26 +100,31 @@ func checkCandle(c *schema.Candle) error {
 // statement for each row took twice as long. Nothing but figures, times and what
 // dialect.text made safe goes into it.
 func (db *DB) writeCandles(ctx context.Context, tx *sql.Tx, rows []*schema.Candle) error {
-	head := "INSERT INTO candles (" + columns + ", updated_at) VALUES "
-	tail := ", " + db.d.now + ")"
 	var buf []byte
 	for len(rows) > 0 {
-		buf = append(buf[:0], head...)
-		n := 0
-		for n < len(rows) && n < db.cfg.RowsPerStatement && len(buf) < db.d.maxBytes {
-			if n > 0 {
-				buf = append(buf, ',')
-			}
-			buf = append(db.appendRow(buf, rows[n]), tail...)
-			n++
-		}
-		buf = append(buf, db.d.upsert...)
+		var n int
+		buf, n = db.appendUpsert(buf[:0], rows)
 		if _, err := tx.ExecContext(ctx, string(buf)); err != nil {
 			return err
 		}
 		rows = rows[n:]
 	}
 	return nil
+}
+
+// appendUpsert writes one statement, and says how many rows it took.
+func (db *DB) appendUpsert(buf []byte, rows []*schema.Candle) ([]byte, int) {
+	buf = append(buf, "INSERT INTO candles ("+columns+", updated_at) VALUES "...)
+	tail := ", " + db.d.now + ")"
+	n := 0
+	for n < len(rows) && n < db.cfg.RowsPerStatement && len(buf) < db.d.maxBytes {
+		if n > 0 {
+			buf = append(buf, ',')
+		}
+		buf = append(db.appendRow(buf, rows[n]), tail...)
+		n++
+	}
+	return append(buf, db.d.upsert...), n
 }
 
 func (db *DB) appendRow(dst []byte, c *schema.Candle) []byte {

@@ -43,7 +43,12 @@ func (db *DB) openMySQL() error {
 	db.sql.SetMaxOpenConns(db.cfg.Connections)
 	db.sql.SetMaxIdleConns(db.cfg.Connections)
 	db.sql.SetConnMaxLifetime(connMaxLifetime)
-	db.d = dialect{
+	db.d = mysqlDialect()
+	return nil
+}
+
+func mysqlDialect() dialect {
+	return dialect{
 		name:      "mysql",
 		forUpdate: " FOR UPDATE",
 		now:       "UTC_TIMESTAMP(6)",
@@ -55,7 +60,6 @@ func (db *DB) openMySQL() error {
 		lock:      mysqlLock,
 		maintain:  mysqlMaintain,
 	}
-	return nil
 }
 
 // mysqlGuard assigns each column only where the version is higher. Assignments

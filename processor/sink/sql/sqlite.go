@@ -39,7 +39,12 @@ func (db *DB) openSQLite() error {
 	db.sql = sql.OpenDB(db.wrapped(c))
 	db.sql.SetMaxOpenConns(db.cfg.Connections)
 	db.sql.SetMaxIdleConns(db.cfg.Connections)
-	db.d = dialect{
+	db.d = sqliteDialect()
+	return nil
+}
+
+func sqliteDialect() dialect {
+	return dialect{
 		name:     "sqlite",
 		now:      "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
 		text:     sqliteText,
@@ -51,7 +56,6 @@ func (db *DB) openSQLite() error {
 		maintain: sqliteMaintain,
 		turn:     make(chan struct{}, 1),
 	}
-	return nil
 }
 
 func sqliteGuard() string {

@@ -1,0 +1,164 @@
+package state
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"millrace/schema"
+)
+
+// FormatVersion is the version of the rows that this program writes, and the
+// newest that it reads.
+const FormatVersion = rowVersion
+
+// Check reads every row of the view and holds it against the others: each has
+// its form and belongs to a symbol, nothing is there twice or missing, what an
+// interval of ids says agrees with what windows have counted. The error says
+// which row is wrong, and wraps ErrDamaged.
+//
+// What it can't find is a row that is wrong and yet agrees with all others;
+// against that stands the hash of the file it is in.
+func (v *View) Check() error {
+	p := v.p
+	for _, name := range sortedKeys(p.symbols) {
+		if err := p.checkSymbol(p.symbols[name]); err != nil {
+			return v.explain(fmt.Errorf("%w: %s: %w", errDamaged, name, err))
+		}
+	}
+	if err := v.checkWindows(); err != nil {
+		return v.explain(err)
+	}
+	return v.explain(v.checkKeys())
+}
+
+// checkSymbol holds a symbol's row against itself and the position.
+func (p *Partition) checkSymbol(y *symbol) error {
+	var ids int64
+	for i, x := range y.applied {
+		switch {
+		case x.first < 0 || x.last < x.first:
+			return fmt.Errorf("an interval of ids from %d to %d", x.first, x.last)
+		case i > 0 && x.first <= y.applied[i-1].last+1:
+			return fmt.Errorf("the interval from id %d touches the one that ends at %d", x.first, y.applied[i-1].last)
+		case x.minT > x.maxT || x.firstT < x.minT || x.firstT > x.maxT || x.lastT < x.minT || x.lastT > x.maxT:
+			return fmt.Errorf("the interval from id %d has times out of order", x.first)
+		case x.maxT > y.newest:
+			return fmt.Errorf("the interval from id %d is newer than the newest trade", x.first)
+		}
+		ids += x.last - x.first + 1
+	}
+	if ids != y.count {
+		return fmt.Errorf("its intervals have %d ids, it counts %d", ids, y.count)
+	}
+	if !slices.IsSortedFunc(y.anchors, func(a, b schema.Anchor) int { return cmp.Compare(a.ID, b.ID) }) {
+		return errors.New("anchors out of order")
+	}
+	if y.gapChanged > p.pos.Offset {
+		return fmt.Errorf("its gaps changed at %d, beyond the position %d", y.gapChanged, p.pos.Offset)
+	}
+	for _, spans := range [][]span{y.cover, y.breaks} {
+		for i, s := range spans {
+			if s.from > s.to || i > 0 && s.from < spans[i-1].from {
+				return errors.New("spans of time out of order")
+			}
+		}
+	}
+	had := map[schema.Period]bool{}
+	for _, r := range y.series {
+		if had[r.period] || !slices.Contains(p.settings.Periods, r.period) {
+			return fmt.Errorf("a series of %v that the settings do not have, or have once", r.period)
+		}
+		had[r.period] = true
+		if r.kept < 0 || r.tail > p.pos.Offset {
+			return fmt.Errorf("the series of %v has %d windows and changed at %d, the position is %d", r.period, r.kept, r.tail, p.pos.Offset)
+		}
+	}
+	if len(had) != len(p.settings.Periods) {
+		return fmt.Errorf("it has %d series, the settings have %d periods", len(had), len(p.settings.Periods))
+	}
+	return nil
+}
+
+// checkWindows holds each window against its symbol's ids.
+func (v *View) checkWindows() error {
+	for _, name := range sortedKeys(v.p.symbols) {
+		y := v.p.symbols[name]
+		for _, r := range y.series {
+			if err := v.checkSeries(y, r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (v *View) checkSeries(y *symbol, r *series) error {
+	n, trades, whole := int64(0), int64(0), r.since == noTime
+	err := scan(v.snap, appendSeriesKey(nil, y.name, r.period), appendSeriesKey(nil, y.name, r.period+1), func(key, row []byte) error {
+		w, err := v.window(y, r, windowStart(key), row)
+		if err == nil {
+			err = v.checkWindow(y, r, w)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %s %v %v: %w", errDamaged, y.name, r.period, windowStart(key), err)
+		}
+		n++
+		trades += w.fig.Trades
+		whole = whole && !w.gone
+		return nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case n != r.kept:
+		return fmt.Errorf("%w: %s has %d windows of %v, wanted %d", errDamaged, y.name, n, r.period, r.kept)
+	case whole && trades != y.count, trades > y.count:
+		return fmt.Errorf("%w: the windows of %s of %v have %d trades, it counts %d", errDamaged, y.name, r.period, trades, y.count)
+	}
+	return nil
+}
+
+func (v *View) checkWindow(y *symbol, r *series, w *window) error {
+	f := &w.fig
+	switch {
+	case v.p.cal.Start(r.period, w.start) != w.start:
+		return errors.New("no window of this period starts then")
+	case w.changed >= v.p.pos.Offset || w.quiet >= v.p.pos.Offset:
+		return fmt.Errorf("it changed at %d, beyond the position %d", max(w.changed, w.quiet), v.p.pos.Offset)
+	case f.Trades <= 0 || f.Last-f.First+1 < f.Trades:
+		return fmt.Errorf("%d trades with the ids %d to %d", f.Trades, f.First, f.Last)
+	case y.applied.overlap(f.First, f.First) == 0 || y.applied.overlap(f.Last, f.Last) == 0:
+		return fmt.Errorf("its trade %d or %d is not applied", f.First, f.Last)
+	case f.Low.Cmp(f.Open) > 0 || f.Low.Cmp(f.Close) > 0 || f.High.Cmp(f.Open) < 0 || f.High.Cmp(f.Close) < 0:
+		return fmt.Errorf("the prices are out of order: %v %v %v %v", f.Open, f.High, f.Low, f.Close)
+	case f.TakerVolume.Cmp(f.Volume) > 0 || f.TakerQuote.Cmp(f.Quote) > 0:
+		return errors.New("takers bought more than was traded")
+	}
+	return nil
+}
+
+// checkKeys looks for rows that nothing knows of.
+func (v *View) checkKeys() error {
+	return scan(v.snap, nil, nil, func(key, _ []byte) error {
+		switch key[0] {
+		case metaKey[0]:
+			if string(key) == metaKey {
+				return nil
+			}
+		case symbolPrefix:
+			if v.p.symbols[string(key[1:])] != nil {
+				return nil
+			}
+		case windowPrefix:
+			name, rest, ok := bytes.Cut(key[1:], []byte{0})
+			if y := v.p.symbols[string(name)]; ok && y != nil && len(rest) == 9 &&
+				slices.ContainsFunc(y.series, func(r *series) bool { return r.period == schema.Period(rest[0]) }) {
+				return nil
+			}
+		}
+		return fmt.Errorf("%w: a row with the key %x, which nothing knows of", errDamaged, key)
+	})
+}
