@@ -176,7 +176,7 @@ func (c *collector) collect(l *life) error {
 	go func() { ran <- in.Run(ctx) }()
 	defer func() {
 		cancel()
-		_ = <-ran // what it ends with, the log shows
+		<-ran //nolint:errcheck // what it ends with, the log shows
 	}()
 	names := make([]string, len(c.symbols))
 	for i, s := range c.symbols {
@@ -335,7 +335,7 @@ func (w *world) mend() error {
 	go func() { ran <- in.Run(ctx) }()
 	defer func() {
 		cancel()
-		_ = <-ran // what it ends with, the log shows
+		<-ran //nolint:errcheck // what it ends with, the log shows
 	}()
 	for _, s := range w.market {
 		stream, err := in.Stream(schemapb.Source_SOURCE_REST, ingest.Symbol{Name: s.name, From: w.exchange()})

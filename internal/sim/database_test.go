@@ -74,6 +74,9 @@ type database struct {
 	file string
 	raw  *sql.DB // the simulator's own
 	kept bool    // there is a backup
+	// turn is the lock on the database. SQLite's own waits in real time, while
+	// the one who holds it may sleep in virtual time.
+	turn chan struct{}
 }
 
 func newDatabase(t *testing.T) (*database, error) {
@@ -90,7 +93,7 @@ func newDatabase(t *testing.T) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &database{file: filepath.Join(dir, "x.db")}
+	d := &database{file: filepath.Join(dir, "x.db"), turn: make(chan struct{}, 1)}
 	if err := os.WriteFile(d.file, empty, 0o600); err != nil {
 		return nil, err
 	}
@@ -113,6 +116,10 @@ func (d *database) restore() error {
 }
 
 func (d *database) each(script string) error {
+	if err := d.lock(context.Background(), time.Minute, nil); err != nil {
+		return err
+	}
+	defer d.unlock()
 	all := "BEGIN IMMEDIATE;"
 	for _, t := range tables {
 		for _, c := range script {
@@ -129,6 +136,23 @@ func (d *database) each(script string) error {
 	}
 	return err
 }
+
+func (d *database) lock(ctx context.Context, patience time.Duration, dead chan struct{}) error {
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case d.turn <- struct{}{}:
+		return nil
+	case <-t.C:
+		return &mysql.MySQLError{Number: 1205, Message: "sim: waited too long for a lock"}
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-dead:
+		return errDead
+	}
+}
+
+func (d *database) unlock() { <-d.turn }
 
 // tap stands between a process and the database.
 type tap struct {
@@ -258,8 +282,12 @@ func (s *link) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, erro
 	if _, err := s.t.meet(ctx, "begin"); err != nil {
 		return nil, err
 	}
+	if err := s.t.w.db.lock(ctx, 10*time.Second, s.t.dead); err != nil {
+		return nil, err
+	}
 	tx, err := s.full.BeginTx(ctx, o)
 	if err != nil {
+		s.t.w.db.unlock()
 		return nil, err
 	}
 	return &txn{tx, s.t}, nil
@@ -290,6 +318,7 @@ func (x *txn) Commit() error {
 	if err != nil {
 		return errors.Join(err, x.Rollback())
 	}
+	defer x.t.w.db.unlock()
 	if err := x.Tx.Commit(); err != nil {
 		return err
 	}
@@ -297,4 +326,9 @@ func (x *txn) Commit() error {
 		return mysql.ErrInvalidConn
 	}
 	return nil
+}
+
+func (x *txn) Rollback() error {
+	defer x.t.w.db.unlock()
+	return x.Tx.Rollback()
 }

@@ -351,7 +351,7 @@ func (w *world) zombieSQL(p int32, r *rand.Rand) {
 			b.Candles = append(b.Candles, c)
 		}
 	}
-	db, err := sqlsink.Open(w.ctx, sqlsink.Config{DSN: "sqlite:" + w.db.file})
+	db, err := sqlsink.Open(w.ctx, sqlsink.Config{DSN: "sqlite:" + w.db.file, Wrap: newTap(w).wrap})
 	if err != nil {
 		w.note("  zombie: %v", err)
 		return
