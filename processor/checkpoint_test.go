@@ -112,7 +112,19 @@ func TestRestoredWithoutState(t *testing.T) {
 	p.stop()
 	k.says("msg=checkpoint")
 	k.forgetLog()
-	p = k.run(k.config(t.TempDir()))
+	// The one before died between setting the old state aside and putting the
+	// new one in its place.
+	dir := t.TempDir()
+	place := state.PartitionDir(dir, k.topics.Ticks, 0)
+	for _, name := range []string{".aside", ".restoring", ".copy"} {
+		if err := os.MkdirAll(place+name, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(place+name, "000004.sst"), []byte("left behind"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p = k.run(k.config(dir))
 	k.log(r, 200, 400)
 	k.caughtUp(p)
 	for _, s := range p.Status() {

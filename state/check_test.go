@@ -188,3 +188,24 @@ func TestCopyWhileTheOwnerWorks(t *testing.T) {
 		closeStore(t, ref)
 	}
 }
+
+// TestNewerState: what a newer program has written is refused as such, not as
+// damaged: then it would be set aside and restored from something older.
+func TestNewerState(t *testing.T) {
+	h := play(t, makeLog(rand.New(rand.NewPCG(1, 1)), []market{makeMarket(rand.New(rand.NewPCG(1, 2)), "AAAUSDT")}), always, never)
+	row, closer, err := h.s.db.Get([]byte(metaKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := append([]byte{FormatVersion + 1}, row[1:]...)
+	if err := errors.Join(closer.Close(), h.s.db.Set([]byte(metaKey), newer, pebble.Sync), h.s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(Options{Dir: "state", FS: h.fs}, [16]byte{1}, 0)
+	_, worse := OpenView(Options{Dir: "state", FS: h.fs})
+	for _, err := range []error{err, worse} {
+		if !errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "format 2, this program reads up to 1") {
+			t.Errorf("got %v", err)
+		}
+	}
+}

@@ -313,7 +313,9 @@ func (p *Partition) appendMeta(dst []byte) ([]byte, error) {
 
 func (p *Partition) decodeMeta(row []byte) error {
 	r := reader{b: row}
-	if v := r.uint(); v != rowVersion {
+	if v := r.uint(); v > rowVersion {
+		return fmt.Errorf("%w: its rows are of format %d, this program reads up to %d; use the millrace that wrote it, or a later one", ErrNewer, v, rowVersion)
+	} else if v != rowVersion {
 		return fmt.Errorf("%w: meta of version %d", errDamaged, v)
 	}
 	if copy(p.pos.TopicID[:], r.bytes()) != len(p.pos.TopicID) {

@@ -28,6 +28,9 @@ var (
 	// ErrDisk reports a disk that refused a write. The store is of no more use in
 	// this process; opened again it is as a power cut would have left it.
 	ErrDisk = errors.New("the disk of the state refused a write")
+	// ErrNewer reports a store that a newer program has written. It is not damaged
+	// and must not be set aside as if it were.
+	ErrNewer = errors.New("state is of a newer millrace")
 	// ErrLineage reports a store of another topic's life or another partition.
 	ErrLineage = errors.New("state belongs to another log")
 )

@@ -19,8 +19,8 @@ func grown(b *testing.B) (*world, *Manifest) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	w := newWorld(b, s, vfs.Default, 500)
-	w.step = 120_000_000 // a trade in a second and a minute of its own
+	w := newWorld(b, s, vfs.Default, 30)
+	w.step = 2_000_000 // nearly each trade in a second of its own
 	var m *Manifest
 	for n := 20_000; m == nil || m.Size < *benchMB<<20; n = max(20_000, int(float64(w.offset)*(float64(*benchMB<<20)/float64(m.Size)-1)*0.9)) {
 		for range n / 100 {

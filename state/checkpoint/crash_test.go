@@ -249,3 +249,41 @@ func TestCollectOnlyWhatItUnderstands(t *testing.T) {
 		}
 	})
 }
+
+// TestFailpoints: each step that writes can be made to fail by its name, and
+// what is listed then verifies.
+func TestFailpoints(t *testing.T) {
+	for _, step := range []string{"checkpoint-copy", "checkpoint-upload", "checkpoint-manifest", "collect-manifest", "collect-file", "restore-fetch"} {
+		synctest.Test(t, func(t *testing.T) {
+			armed, met := false, 0
+			o := Options{Grace: time.Second, Failpoint: func(at string) error {
+				if !armed || at != step {
+					return nil
+				}
+				met++
+				return errCrash
+			}}
+			mem := newMemory()
+			w := newWorld(t, testStore(blob.NewBucket(mem), o), vfs.NewMem(), 3)
+			for range 3 {
+				w.trade(20)
+				w.take(false)
+				<-time.After(2 * time.Second)
+			}
+			w.trade(20)
+			armed = true
+			_, _, took := w.taker.Take(t.Context(), false)
+			_, collected := w.store.Collect(t.Context(), testLog, Keep{Count: 1}, false)
+			_, _, restored := w.store.Restore(t.Context(), w.want())
+			if met == 0 || !errors.Is(errors.Join(took, collected, restored), errCrash) {
+				t.Errorf("%s was met %d times: %v, %v, %v", step, met, took, collected, restored)
+			}
+			armed = false
+			w.whole(step)
+			m, _ := w.take(false)
+			if at, refused := w.restore(); at != m.Offset || len(refused) > 0 {
+				t.Errorf("%s: restored %d, wanted %d; refused %v", step, at, m.Offset, refused)
+			}
+		})
+	}
+}

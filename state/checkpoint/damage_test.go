@@ -35,11 +35,11 @@ func TestDamage(t *testing.T) {
 		do         func(mem *memory, m *Manifest)
 	}{
 		{"a bit of a file", "is damaged", func(mem *memory, m *Manifest) { mem.objects[largest(m).Key].b[20] ^= 1 }},
-		{"a file is short", "has not the", func(mem *memory, m *Manifest) {
+		{"a file is short", "its file", func(mem *memory, m *Manifest) {
 			k := largest(m).Key
 			mem.objects[k] = thing{mem.objects[k].b[:20], mem.objects[k].at}
 		}},
-		{"a file is long", "has not the", func(mem *memory, m *Manifest) {
+		{"a file is long", "its file", func(mem *memory, m *Manifest) {
 			k := largest(m).Key
 			mem.objects[k] = thing{append(bytes.Clone(mem.objects[k].b), 0), mem.objects[k].at}
 		}},

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -53,7 +54,13 @@ type File struct {
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 	Key    string `json:"key,omitempty"`
+	// Packed is how many bytes the object in the store has, packed by zstd; 0: it
+	// has the file's own.
+	Packed int64 `json:"zstd,omitempty"`
 }
+
+// stored is the size of the file's object.
+func (f *File) stored() int64 { return cmp.Or(f.Packed, f.Size) }
 
 // Manifest is a checkpoint: what it holds, of which log, as of which record.
 type Manifest struct {
@@ -117,6 +124,14 @@ func newManifest(topic string, s *state.Summary, program string, taken time.Time
 		}
 	}
 	return m
+}
+
+// stored gives how many bytes the checkpoint has in the store.
+func (m *Manifest) stored() (n int64) {
+	for i := range m.Files {
+		n += m.Files[i].stored()
+	}
+	return n
 }
 
 // Log gives whose state it is.
@@ -218,7 +233,7 @@ func (m *Manifest) check() error {
 			return fmt.Errorf("a file %q", f.Name)
 		case names[f.Name]:
 			return fmt.Errorf("the file %s twice", f.Name)
-		case err != nil || len(hash) != sha256.Size || f.Size < 0:
+		case err != nil || len(hash) != sha256.Size || f.Size < 0 || f.Packed < 0:
 			return fmt.Errorf("the file %s has no hash or size", f.Name)
 		case (f.Size > 0 || f.Key != "") && !strings.HasPrefix(f.Key, m.Log().files()+f.SHA256+"-"):
 			return fmt.Errorf("the file %s is named %s in the store", f.Name, f.Key)

@@ -215,23 +215,29 @@ func nonce() string {
 // chunk is what is uploaded at once under a bound.
 const chunk = 64 << 10
 
-// bounded reads no faster than the store's bound.
+// bounded writes no faster than the store's bound, and counts.
 type bounded struct {
 	ctx   context.Context
-	r     io.Reader
+	w     io.Writer
 	limit *rate.Limiter
+	n     int64
 }
 
-func (b bounded) Read(p []byte) (int, error) {
-	if b.limit == nil {
-		return b.r.Read(p)
-	}
-	n, err := b.r.Read(p[:min(len(p), chunk)])
-	if bad := b.limit.WaitN(b.ctx, n); bad != nil {
-		if b.ctx.Err() == nil { // it would be too late by then
-			bad = fmt.Errorf("%w: the upload's bound is too low: %w", errSlow, bad)
+func (b *bounded) Write(p []byte) (done int, err error) {
+	for err == nil && done < len(p) {
+		piece := p[done:min(len(p), done+chunk)]
+		if b.limit != nil {
+			if bad := b.limit.WaitN(b.ctx, len(piece)); bad != nil {
+				if b.ctx.Err() == nil { // it would be too late by then
+					bad = fmt.Errorf("%w: the upload's bound is too low: %w", errSlow, bad)
+				}
+				return done, bad
+			}
 		}
-		return 0, bad
+		var n int
+		n, err = b.w.Write(piece)
+		done += n
+		b.n += int64(n)
 	}
-	return n, err
+	return done, err
 }

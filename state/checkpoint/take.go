@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/klauspost/compress/zstd"
 
 	"millrace/state"
 )
@@ -110,7 +111,7 @@ func (t *Taker) upload(ctx context.Context, m *Manifest, full bool, c *Cost) (*M
 			if f.Size == 0 {
 				continue
 			}
-			if size, ok := sizes[f.Key]; ok && size == f.Size {
+			if size, ok := sizes[f.Key]; ok && size == f.stored() {
 				base[f.SHA256] = f
 			} else {
 				c.Repaired++
@@ -127,16 +128,16 @@ func (t *Taker) upload(ctx context.Context, m *Manifest, full bool, c *Cost) (*M
 			continue
 		}
 		if had, ok := base[f.SHA256]; ok && had.Size == f.Size {
-			f.Key = had.Key
+			f.Key, f.Packed = had.Key, had.Packed
 			continue
 		}
 		f.Key = m.Log().files() + f.SHA256 + "-" + nonce()
-		if err := t.put(ctx, *f); err != nil {
+		if err := t.put(ctx, f); err != nil {
 			return nil, fmt.Errorf("upload %s: %w", f.Name, cmp.Or(context.Cause(ctx), err))
 		}
 		base[f.SHA256] = *f
 		c.Files++
-		c.Bytes += f.Size
+		c.Bytes += f.stored()
 	}
 	if err := s.o.Failpoint("checkpoint-manifest"); err != nil {
 		return nil, err
@@ -181,7 +182,7 @@ func sizesOf(all []object) map[string]int64 {
 func (m *Manifest) missing(here []object) (n int) {
 	sizes := sizesOf(here)
 	for _, f := range m.Files {
-		if size, ok := sizes[f.Key]; f.Size > 0 && (!ok || size != f.Size) {
+		if size, ok := sizes[f.Key]; f.Size > 0 && (!ok || size != f.stored()) {
 			n++
 		}
 	}
@@ -247,8 +248,9 @@ func (t *Taker) hash(name string) (f File, err error) {
 	return File{Name: name, Size: n, SHA256: hex.EncodeToString(h.Sum(nil))}, err
 }
 
-// put uploads one file. What arrives is what was hashed, or nothing.
-func (t *Taker) put(ctx context.Context, f File) (err error) {
+// put uploads one file. What arrives is what was hashed, or nothing. Tables are
+// packed by Pebble; the log of what was written last becomes a fifth.
+func (t *Taker) put(ctx context.Context, f *File) (err error) {
 	if err := t.Store.o.Failpoint("checkpoint-upload"); err != nil {
 		return err
 	}
@@ -264,7 +266,14 @@ func (t *Taker) put(ctx context.Context, f File) (err error) {
 		return err
 	}
 	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(w, h), bounded{ctx, r, t.Store.limit})
+	out := &bounded{ctx: ctx, w: w, limit: t.Store.limit}
+	var n int64
+	if strings.HasSuffix(f.Name, ".sst") {
+		n, err = io.Copy(io.MultiWriter(out, h), r)
+	} else {
+		n, err = pack(out, io.TeeReader(r, h))
+		f.Packed = out.n
+	}
 	if err == nil && (n != f.Size || hex.EncodeToString(h.Sum(nil)) != f.SHA256) {
 		err = errors.New("it has changed since it was hashed")
 	}
@@ -274,4 +283,14 @@ func (t *Taker) put(ctx context.Context, f File) (err error) {
 		return err
 	}
 	return w.Close()
+}
+
+// pack copies r into w, packed.
+func pack(w io.Writer, r io.Reader) (int64, error) {
+	z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		return 0, err
+	}
+	n, err := io.Copy(z, r)
+	return n, errors.Join(err, z.Close())
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/klauspost/compress/zstd"
 	"gocloud.dev/gcerrors"
 	"golang.org/x/sync/errgroup"
 
@@ -42,7 +43,7 @@ func (s *Store) Fetch(ctx context.Context, m *Manifest, dir string, fs vfs.FS, p
 		group.Go(func() error {
 			return s.fetch(inner, f, fs.PathJoin(dir, f.Name), fs, func(n int64) {
 				if d := done.Add(n); progress != nil {
-					progress(d, m.Size)
+					progress(d, m.stored())
 				}
 			})
 		})
@@ -82,7 +83,20 @@ func (s *Store) fetch(ctx context.Context, f File, to string, fs vfs.FS, more fu
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	h := sha256.New()
-	n, err := io.Copy(w, io.TeeReader(io.LimitReader(counted{r, more}, f.Size+1), h))
+	source := &watched{r: counted{r, more}}
+	in := source
+	if f.Packed > 0 {
+		z, err := zstd.NewReader(source, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxUnpack))
+		if err != nil {
+			return fmt.Errorf("fetch its file %s: %w", f.Name, err)
+		}
+		defer z.Close()
+		in = &watched{r: z}
+	}
+	n, err := io.Copy(w, io.TeeReader(io.LimitReader(in, f.Size+1), h))
+	if in.err != nil && source.err == nil { // it came as it is, and can't be unpacked
+		return fmt.Errorf("%w: its file %s is damaged: %w", ErrRefused, f.Name, in.err)
+	}
 	if err == nil {
 		err = w.Sync()
 	}
@@ -96,6 +110,23 @@ func (s *Store) fetch(ctx context.Context, f File, to string, fs vfs.FS, more fu
 		return fmt.Errorf("%w: its file %s is damaged: its hash is %s, the manifest says %s", ErrRefused, f.Name, got[:12], f.SHA256[:12])
 	}
 	return nil
+}
+
+// maxUnpack bounds the memory that unpacking takes.
+const maxUnpack = 64 << 20
+
+// watched remembers what its reader failed with.
+type watched struct {
+	r   io.Reader
+	err error
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		w.err = err
+	}
+	return n, err
 }
 
 type counted struct {
