@@ -62,6 +62,8 @@ var without = map[string]string{
 	"sendOne":  "send has its own",
 	"rename":   "a dump that is fetched again loses nothing",
 	"settings": "they are in the log before anything else is",
+	"Close":    "the folder's writer: the checkpoint's own tests stop at each of its steps",
+	"Place":    "the same",
 }
 
 // TestEveryStepHasOne: a function that writes or acknowledges hits a point.
