@@ -40,6 +40,9 @@ func lockData(dir string) (*dataLock, error) {
 		if err = f.Truncate(0); err == nil {
 			_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 		}
+		if err != nil {
+			err = usagef("data folder: %w: choose another with --data", err)
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"syscall"
 
@@ -57,6 +58,11 @@ var classes = []struct {
 }{
 	{func(err error) bool { var e *ingest.UnacknowledgedError; return errors.As(err, &e) }, exitAway},
 	{func(err error) bool { var e *binance.UselessError; return errors.As(err, &e) }, exitUsage},
+	{func(err error) bool { var e *binance.RefusedError; return errors.As(err, &e) }, exitUsage},
+	{func(err error) bool { // no word of the exchange's own
+		var e *binance.APIError
+		return errors.As(err, &e) && e.Code == 0 && e.Status == http.StatusNotFound
+	}, exitUsage},
 	{is(errInterrupted), exitInterrupted},
 	{is(context.Canceled), exitInterrupted},
 	{is(binance.ErrNoSymbol), exitUsage},

@@ -156,6 +156,17 @@ func (s *ingestStatus) verdict() error {
 	if s.Gaps.Open > 0 {
 		why = append(why, plural(s.Gaps.Open, "gap")+" open")
 	}
+	lost := int64(0)
+	for i := range s.Symbols {
+		for _, h := range s.Symbols[i].Holes {
+			if h.Reason != "" {
+				lost += h.Last - h.First + 1
+			}
+		}
+	}
+	if lost > 0 {
+		why = append(why, plural(lost, "id")+" missing that can't be had now")
+	}
 	if !s.Ready && len(s.Reasons) > 0 {
 		why = append(why, clip(s.Reasons[0], 200))
 		if n := len(s.Reasons) - 1; n > 0 {

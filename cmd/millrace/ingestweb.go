@@ -69,7 +69,8 @@ func (w *ingestWatch) frame() frame {
 // shown is how collecting stands, in a line, and how long a tick takes on its
 // way into the log.
 func (w *ingestWatch) shown() (string, []stageRow) {
-	acknowledged := latencyStage("tick received to acknowledged", w.in.Stats().Latency)
+	stats := w.in.Stats()
+	acknowledged := latencyStage("tick received to acknowledged", stats.Latency)
 	live := w.live.Load()
 	if live == nil {
 		return "", []stageRow{acknowledged}
@@ -89,6 +90,9 @@ func (w *ingestWatch) shown() (string, []stageRow) {
 	}
 	if c.Waiting != "" {
 		line += " · waiting to " + c.Waiting
+	}
+	if why := kafkaReason(&stats.Waiting); why != "" {
+		line += " · " + why
 	}
 	return line, []stageRow{latencyStage("tick sent to received", lag), acknowledged}
 }

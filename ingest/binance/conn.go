@@ -138,7 +138,7 @@ func (c *conn) dial(ctx context.Context, address string) error {
 		err = fmt.Errorf("connect to %s (streams: %d): %w", c.url, len(c.list), err)
 		// What the server says of the request itself will not change.
 		if resp != nil && (resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusUpgradeRequired || resp.StatusCode == http.StatusUnauthorized) {
-			return c.final(err)
+			return c.final(&RefusedError{err})
 		}
 		return err
 	}
@@ -146,6 +146,15 @@ func (c *conn) dial(ctx context.Context, address string) error {
 	c.ws = ws
 	return nil
 }
+
+// RefusedError reports a server that refuses what is asked of it.
+type RefusedError struct{ Why error }
+
+func (e *RefusedError) Error() string {
+	return e.Why.Error() + ": set --binance-ws to a server of these streams, or --streams to what it serves"
+}
+
+func (e *RefusedError) Unwrap() error { return e.Why }
 
 // final marks what the server says of the request itself, unless the same kind
 // of request has stood before: then it is a gateway's word of the moment, and a

@@ -215,8 +215,16 @@ func (c *Client) try(ctx context.Context, base string, r *request, v any) (a Rep
 		}
 		return a, fmt.Errorf("answer: %w", err)
 	}
+	if v, ok := v.(checked); ok {
+		if err := v.check(); err != nil {
+			return a, fmt.Errorf("answer: %w", err)
+		}
+	}
 	return a, nil
 }
+
+// checked is an answer that may be JSON and not make sense.
+type checked interface{ check() error }
 
 // bodyReader keeps a body's start and why it could not be read on.
 type bodyReader struct {
@@ -288,6 +296,14 @@ type ExchangeInfo struct {
 	ServerTime int64        `json:"serverTime"`
 	RateLimits []RateLimit  `json:"rateLimits"`
 	Symbols    []SymbolInfo `json:"symbols"`
+}
+
+// check refuses an answer without symbols: the exchange always has some.
+func (x *ExchangeInfo) check() error {
+	if len(x.Symbols) == 0 {
+		return errors.New("it has no symbols: look for a proxy or portal in between")
+	}
+	return nil
 }
 
 // Exchange asks for the given symbols, or for all. One unknown symbol fails the

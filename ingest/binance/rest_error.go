@@ -37,7 +37,11 @@ type APIError struct {
 }
 
 func (e *APIError) Error() string {
-	return fmt.Sprintf("binance answers http %d, code %d, %.200q", e.Status, e.Code, e.Message)
+	text := fmt.Sprintf("binance answers http %d, code %d, %.200q", e.Status, e.Code, e.Message)
+	if e.Code == 0 && e.Status == http.StatusNotFound {
+		text += ": is --binance-rest the address of its REST side?"
+	}
+	return text
 }
 
 // brokenError reports an answer that broke off.

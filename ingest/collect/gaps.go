@@ -3,6 +3,7 @@ package collect
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,8 +56,38 @@ func (l *Live) gaps(ctx context.Context) error {
 				}
 			}
 		}
+		known.mu.Lock()
+		for _, name := range l.left() { // nobody fills them any more, and they are open all the same
+			if set, ok := known.set[name]; ok {
+				for _, x := range set.Gaps {
+					if x.Filled == 0 {
+						open++
+					}
+				}
+			}
+		}
+		known.mu.Unlock()
 		l.stats.open.Store(int64(open))
 	}
+}
+
+// left gives the symbols that were collected and are gone.
+func (l *Live) left() (names []string) {
+	l.mu.Lock()
+	gone := slices.Clone(l.gone)
+	l.mu.Unlock()
+	here := map[string]bool{}
+	for _, g := range l.all() {
+		for _, name := range g.names() {
+			here[name] = true
+		}
+	}
+	for _, name := range gone {
+		if !here[name] && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // foreign takes the open gaps of a set as holes, and gives their number.

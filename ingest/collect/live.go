@@ -66,6 +66,7 @@ type Live struct {
 
 	mu     sync.Mutex // guards what follows
 	groups []*group
+	gone   []string // symbols that the exchange has no more
 }
 
 // fillers is how many holes are worked on at once; the weight budget bounds the

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -224,19 +225,30 @@ func (l *Live) refresh(ctx context.Context, m *market) error {
 }
 
 func (l *Live) follow(ctx context.Context, m *market, info *binance.ExchangeInfo, tickers []binance.Ticker24h) error {
-	m.take(info)
+	known := map[string]bool{}
+	for _, s := range info.Symbols {
+		known[s.Symbol] = true
+	}
 	have := map[string]*group{}
+	lost := 0
 	for _, g := range l.all() {
 		for _, name := range g.names() {
 			have[name] = g
+			if !known[name] {
+				lost++
+			}
+		}
+	}
+	if lost > 1 && 2*lost > len(have) { // the exchange does not drop half of its symbols in a minute
+		return fmt.Errorf("the answer lacks %d of the %d that are collected, which is not believed", lost, len(have))
+	}
+	m.take(info)
+	for _, g := range l.all() {
+		for _, name := range g.names() {
 			if err := g.follow(name, m.status(name)); err != nil {
 				return err
 			}
 		}
-	}
-	known := map[string]bool{}
-	for _, s := range info.Symbols {
-		known[s.Symbol] = true
 	}
 	chosen, _ := l.Select.Choose(info, tickers) // of what is gone the others are none the worse
 	var fresh []string
@@ -283,7 +295,12 @@ func (l *Live) remove(g *group, name string) error {
 		return g.follow(name, schemapb.TradingStatus_TRADING_STATUS_DELISTED) // a connection needs one; it stays silent
 	}
 	var err error
-	if y := g.series[name]; y != nil && !y.early {
+	missing := int64(0)
+	y := g.series[name]
+	if y != nil {
+		missing = y.holes.missing(0, math.MaxInt64)
+	}
+	if y != nil && !y.early {
 		if err = g.stream.Status(name, schemapb.TradingStatus_TRADING_STATUS_DELISTED); err == nil {
 			err = g.stream.Remove(name)
 		}
@@ -292,7 +309,10 @@ func (l *Live) remove(g *group, name string) error {
 	g.last = nil
 	names := sortedKeys(g.series)
 	g.mu.Unlock()
-	l.Log.Info("a symbol is gone", "symbol", name)
+	l.Log.Warn("a symbol is gone from the exchange; what is missing of it stays missing", "symbol", name, "missing ids", missing)
+	l.mu.Lock()
+	l.gone = append(l.gone, name)
+	l.mu.Unlock()
 	return errors.Join(err, g.wish(names))
 }
 

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -136,12 +138,56 @@ func TestANameVanishes(t *testing.T) {
 // one. The collector goes on, and tells that it is gone.
 func TestTheOnlyNameVanishes(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, faulty(50, 1, double.Fault{Kind: "delist", At: 12 * time.Second, Market: true, Symbols: []string{"BTCUSDT"}}))
-	c := b.collect(func(l *Live) { l.RefreshEvery = 300 * time.Millisecond })
+	b := newBench(t, faulty(50, 2, double.Fault{Kind: "delist", At: 12 * time.Second, Market: true, Symbols: []string{"BTCUSDT"}}))
+	c := b.collect(func(l *Live) { l.RefreshEvery, l.Select = 300*time.Millisecond, selected(t, "BTCUSDT") })
 	b.until("it is told as gone", func() bool {
 		s := c.Status().Symbols
 		return len(s) == 1 && s[0].Status == schemapb.TradingStatus_TRADING_STATUS_DELISTED
 	})
 	c.stop()
 	b.kept(b.log(), false)
+}
+
+// TestAnAnswerWithoutSymbols: what stands before the exchange answers with
+// nonsense for a while, in JSON. Nothing is dropped, and it is told.
+func TestAnAnswerWithoutSymbols(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, double.Config{Synthetic: recent(100, 6)})
+	_, rest := b.double.URLs()
+	there, err := url.Parse(rest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer atomic.Pointer[string]
+	pass := httputil.NewSingleHostReverseProxy(there)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if text := answer.Load(); text != nil && strings.HasSuffix(r.URL.Path, "exchangeInfo") {
+			fmt.Fprint(w, *text)
+			return
+		}
+		pass.ServeHTTP(w, r)
+	}))
+	defer front.Close()
+	log := &heard{}
+	c := b.collect(func(l *Live) {
+		l.RefreshEvery, l.Log = 50*time.Millisecond, log.log()
+		if l.Source.REST, err = binance.NewClient(front.URL, ""); err != nil {
+			t.Fatal(err)
+		}
+	})
+	b.settled(c)
+	for text, told := range map[string]string{
+		`{}`: "it has no symbols",
+		`{"serverTime":1,"symbols":[{"symbol":"BTCUSDT","status":"TRADING"},{"symbol":"ETHUSDT","status":"TRADING"}]}`: "lacks 4 of the 6 that are collected",
+	} {
+		answer.Store(&text)
+		b.until(told, func() bool { return log.count(told) > 0 })
+		answer.Store(nil)
+		if s := c.Status(); len(s.Symbols) != 6 {
+			t.Errorf("%s: %d symbols are left", text, len(s.Symbols))
+		}
+	}
+	if n := log.count("gone"); n > 0 {
+		t.Errorf("%d symbols are told as gone", n)
+	}
 }
