@@ -33,7 +33,7 @@ func (a *app) ingestStatusCommand() command {
 		short: "how a running ingestor stands",
 		long: "Asks a running ingestor, or dev, over HTTP how it stands, and prints its connections, gaps, request weight and clock, and the symbols that need attention: " +
 			"those that are held, have holes, or are silent against their own pace. It takes a second, to count frames and trades. " +
-			"Exit code 0: all is well. 3: a gap is open, a connection has not stood for more than five seconds or brings mostly what cannot be used, a symbol has been held or REST has failed for longer than a minute, or Kafka does not acknowledge. 4: nobody answers.",
+			"Exit code 0: all is well. 3: a gap is open, ids are missing that can't be had now, a connection has not stood for more than five seconds or brings mostly what cannot be used, a symbol has been held or REST has failed for longer than a minute, or Kafka does not acknowledge. 4: nobody answers.",
 		example: "millrace ingest status\n" +
 			"millrace ingest status --url http://10.0.0.5:8081 --all\n" +
 			"millrace ingest status --json | jq '.symbols[] | select(.held)'",

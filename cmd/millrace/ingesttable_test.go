@@ -109,11 +109,13 @@ func TestVerdict(t *testing.T) {
 		change func(*statusCase)
 		want   string
 	}{
-		"a bad day":     {func(*statusCase) {}, "not all is well: 2 gaps open, connection 1 of 1 symbol does not stand: read: connection reset by ?[2Jpeer, 2 more"},
-		"all well":      {well, ""},
-		"held a bit":    {func(c *statusCase) { held := c.Symbols[2:]; well(c); c.Symbols = held }, ""},
-		"a gap":         {func(c *statusCase) { well(c); c.OpenGaps = 2 }, "not all is well: 2 gaps open"},
-		"held long":     {func(c *statusCase) { held := c.Symbols; well(c); c.Symbols = held }, "not all is well: BBBUSDT has been held for 1m30s: 2 holes"},
+		"a bad day":  {func(*statusCase) {}, "not all is well: 2 gaps open, 5 ids missing that can't be had now, connection 1 of 1 symbol does not stand: read: connection reset by ?[2Jpeer, 2 more"},
+		"all well":   {well, ""},
+		"held a bit": {func(c *statusCase) { held := c.Symbols[2:]; well(c); c.Symbols = held }, ""},
+		"a gap":      {func(c *statusCase) { well(c); c.OpenGaps = 2 }, "not all is well: 2 gaps open"},
+		"held long":  {func(c *statusCase) { held := c.Symbols; well(c); c.Symbols = held }, "not all is well: 5 ids missing that can't be had now, BBBUSDT has been held for 1m30s: 2 holes"},
+		"a hole": {func(c *statusCase) { lacks := c.Symbols[1:2]; well(c); c.Symbols = lacks; c.Symbols[0].Held = false },
+			"not all is well: 5 ids missing that can't be had now"},
 		"beginning":     {func(c *statusCase) { *c = statusCase{} }, "not all is well: no connection has been made yet"},
 		"waiting":       {func(c *statusCase) { *c = statusCase{}; c.Waiting = "ask: refused" }, "not all is well: no connection has been made yet, it is tried again and again: ask: refused"},
 		"begun in part": {func(c *statusCase) { well(c); c.Begun = false }, "not all is well: not all connections have been made yet"},
