@@ -56,7 +56,8 @@ func TestRowsFillFieldsOfTheirOwn(t *testing.T) {
 		"binance-ws": "ws://a", "binance-rest": "http://a", "listen": "a:2", "sql": "sqlite:x", "nats": "nats://a", "http": "a:1", "kafka": "k:1",
 		"days": "2024-08-01..2024-08-07", "kind": "aggTrades", "binance-dumps": "http://a", "history": "day",
 		"log-level": "debug", "log-format": "json",
-		"market-start": "2001-02-03", "market-until": "2001-02-03", "wait-for": "AUSDT", "rest-retention": "5m"}
+		"market-start": "2001-02-03", "market-until": "2001-02-03", "wait-for": "AUSDT", "rest-retention": "5m",
+		"checkpoint-every": "73m", "checkpoint-keep-for": "74m"}
 	for i := range table {
 		r := &table[i]
 		text, ok := samples[r.name]
@@ -162,7 +163,7 @@ func TestWrongSettings(t *testing.T) {
 		{"word", "", "", "log-level=loud", `--log-level: "loud" is not one of debug, info, warn, error`},
 		{"period", "", "", "periods=1m,7m", `--periods: unknown period "7m": Binance has 1s 1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M`},
 		{"no period", "", "", "periods=,", "--periods: names no period"},
-		{"symbol", "", "", "symbols=a|b", `--symbols: not a symbol: "A|B" holds '|'`},
+		{"symbol", "", "", "symbols=a|b", `--symbols: "A|B" holds '|'; allowed are names (BTCUSDT), patterns in which * is any text (*USDT), top:N and top:N:QUOTE, and exclusions (-NAME or !NAME)`},
 		{"item", "", "", "symbols=top:0", `--symbols: "0" is no number of symbols within 1 and 100000`},
 		{"streams", "", "", "streams=kline", `--streams: "kline" is not one of trade, aggTrade, sbe, rest`},
 		{"proxy quotes nothing", "", "", "binance-proxy=ftp://u:hunter2@h", "--binance-proxy: does not begin with http:// or https:// or socks5:// or socks5h://"},

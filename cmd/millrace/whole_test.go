@@ -42,20 +42,22 @@ func overwrite(t *testing.T, dir, pattern string) {
 	}
 }
 
-// Damaged state is told in one line, and comes back from the log once it is
-// moved away, as the line says.
+// Damaged state comes back from a checkpoint. Without any it is told in one
+// line, and comes back from the log once it is moved away, as the line says.
 func damagedStateMakesTheTable(t *testing.T, m *market) {
 	e := develop(t, "", m.file)
 	want := m.table
 	state := filepath.Join(e.dir, "data", "state")
 	overwrite(t, state, `/MANIFEST-\d+$`)
-	r := refusal{"damaged Pebble", e.args(t, "0", m.file), exitFailure, "state is damaged: "}
+	e = develop(t, e.dir, m.file)
+	same(t, "state from a checkpoint", dumped(t, e.sql), want)
+	overwrite(t, state, `/MANIFEST-\d+$`)
+	r := refusal{"damaged Pebble", append(e.args(t, "0", m.file), "--checkpoints", "none"), exitFailure, "state is damaged: "}
 	r.check(t)
-	if err := os.RemoveAll(state); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Remove(strings.TrimPrefix(e.sql, "sqlite:")); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{state, filepath.Join(e.dir, "data", "checkpoints"), strings.TrimPrefix(e.sql, "sqlite:")} {
+		if err := os.RemoveAll(name); err != nil {
+			t.Fatal(err)
+		}
 	}
 	e = develop(t, e.dir, m.file)
 	same(t, "state and table from the log", dumped(t, e.sql), want)

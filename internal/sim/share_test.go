@@ -22,7 +22,7 @@ const share = "500"
 func TestShare(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-tags=synctests", "-run=^TestSeeds$", ".", "-sim.seeds="+share)
+	cmd := exec.CommandContext(ctx, "go", "test", "-v", "-count=1", "-tags=synctests", "-run=^TestSeeds$", ".", "-sim.seeds="+share)
 	cmd.Env = append(os.Environ(), "GOFLAGS=")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
