@@ -162,7 +162,7 @@ func TestAnAnswerWithoutSymbols(t *testing.T) {
 	pass := httputil.NewSingleHostReverseProxy(there)
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if text := answer.Load(); text != nil && strings.HasSuffix(r.URL.Path, "exchangeInfo") {
-			fmt.Fprint(w, *text)
+			_, _ = fmt.Fprint(w, *text)
 			return
 		}
 		pass.ServeHTTP(w, r)
