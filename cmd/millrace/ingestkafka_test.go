@@ -145,7 +145,7 @@ func TestKafkaAway(t *testing.T) {
 	if last := c.lastLine(); code != exitAway || took > 15*time.Second || !strings.Contains(last, " trades were not acknowledged by Kafka at "+broker.Brokers+" within 10s of the end") {
 		t.Errorf("it took %v and ended with %d: %s", took, code, last)
 	}
-	if n := strings.Count(c.log.String(), "Kafka has not acknowledged"); n != 1 {
+	if n := strings.Count(c.log.String(), `WARN msg="Kafka has not acknowledged`); n != 1 {
 		t.Errorf("told %d times", n)
 	}
 }
