@@ -110,7 +110,7 @@ func TestASourceThatWasOfUseGoesOn(t *testing.T) {
 	given := false
 	for len(failed) > 0 {
 		var useless *UselessError
-		given = given || errors.As(<-failed, &useless)
+		given = errors.As(<-failed, &useless) || given
 	}
 	if !given {
 		t.Error("the connection of no use was not given up for that")
