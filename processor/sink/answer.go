@@ -129,10 +129,13 @@ func (s *Topic) answer(ctx context.Context, recs []*kgo.Record) error {
 }
 
 // progressHeader says up to where in a log everything was sent, and with which
-// record it ends; mixed says that `candles` holds something higher than what
+// record it ends, and which records its state never saw; mixed says that `candles` holds something higher than what
 // this log's state says.
 func progressHeader(topicID [16]byte, p state.Position, mixed bool) []byte {
 	h := fmt.Appendf(nil, "%x:%d:%d:%x", topicID, p.Offset, p.Epoch, p.Hash)
+	if p.History != 0 {
+		h = fmt.Appendf(h, ":%x", p.History)
+	}
 	if mixed {
 		h = append(h, ":mixed"...)
 	}
@@ -141,17 +144,22 @@ func progressHeader(topicID [16]byte, p state.Position, mixed bool) []byte {
 
 // parseProgress reads a progress header; ok is false if it is of another log.
 func parseProgress(h string, topicID [16]byte) (p state.Position, mixed, ok bool) {
+	h, mixed = strings.CutSuffix(h, ":mixed")
 	f := strings.Split(h, ":")
-	if len(f) < 4 || len(f) > 5 || f[0] != hex.EncodeToString(topicID[:]) {
+	if len(f) == 4 {
+		f = append(f, "0")
+	}
+	if len(f) != 5 || f[0] != hex.EncodeToString(topicID[:]) {
 		return p, false, false
 	}
 	offset, err1 := strconv.ParseInt(f[1], 10, 64)
 	epoch, err2 := strconv.ParseInt(f[2], 10, 32)
 	hash, err3 := strconv.ParseUint(f[3], 16, 64)
-	if errors.Join(err1, err2, err3) != nil || offset < 0 {
+	history, err4 := strconv.ParseUint(f[4], 16, 64)
+	if errors.Join(err1, err2, err3, err4) != nil || offset < 0 {
 		return p, false, false
 	}
-	return state.Position{TopicID: topicID, Offset: offset, Epoch: int32(epoch), Hash: hash}, len(f) == 5, true
+	return state.Position{TopicID: topicID, Offset: offset, Epoch: int32(epoch), Hash: hash, History: history}, mixed, true
 }
 
 func header(r *kgo.Record, key string) string {
