@@ -120,7 +120,7 @@ func (r *Reader) read(ctx context.Context, topic string, partition int32, from, 
 					return
 				}
 				note(s.keys, rec)
-				if p, mixed, ok := parseProgress(header(rec, schema.HeaderProgress), topicID); ok {
+				if p, mixed, ok := parseProgress(header(rec, schema.HeaderProgress), topicID, r.TopicID); ok {
 					known = known || !mixed && shares(p)
 					if p.Offset > s.progress.Offset {
 						s.progress = p

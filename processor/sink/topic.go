@@ -291,7 +291,7 @@ func (s *Topic) write(ctx context.Context, candles []schema.Candle, runs []state
 		}
 	}
 	if n := len(recs); n > 0 {
-		recs[n-1].Headers = append(recs[n-1].Headers, kgo.RecordHeader{Key: schema.HeaderProgress, Value: progressHeader(s.TopicID, to, len(s.ahead) > 0)})
+		recs[n-1].Headers = append(recs[n-1].Headers, kgo.RecordHeader{Key: schema.HeaderProgress, Value: progressHeader(s.TopicID, s.Reader.TopicID, to, len(s.ahead) > 0)})
 	}
 	if err := s.send(ctx, &recs); err != nil {
 		return err
