@@ -60,7 +60,10 @@ func (h *history) at(offset int64) (hash uint64, ok bool) {
 // Shares reports whether what stands at pos was made of the same records as this
 // state up to there. Of one that is farther than this state, it speaks of what
 // this state has seen.
-func (v *View) Shares(pos Position) bool {
-	h, ok := v.p.history.at(pos.Offset)
+func (p *Partition) Shares(pos Position) bool {
+	h, ok := p.history.at(pos.Offset)
 	return ok && h == pos.History || pos.Offset == 0
 }
+
+// Shares is Partition.Shares as of the view.
+func (v *View) Shares(pos Position) bool { return v.p.Shares(pos) }
