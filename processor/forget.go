@@ -59,7 +59,7 @@ func (p *Processor) remember(ctx context.Context, dir string, store *state.Store
 		if err != nil {
 			return nil, false, errors.Join(fmt.Errorf("compare the database's progress with the log: %w", err), store.Close())
 		}
-		if held {
+		if held && part.Shares(state.Position{Offset: row.Offset, History: row.History}) {
 			have = row.Offset
 		}
 	}

@@ -293,8 +293,8 @@ func (s *Store) Commit() (*Changes, error) {
 		y.dropped = nil
 		for _, r := range y.series {
 			for _, w := range r.win {
-				if w.dirty || w.quiet > p.committed {
-					w.dirty = false
+				if w.dirty || w.unsaved || w.quiet > p.committed {
+					w.dirty, w.unsaved = false, false
 					s.key = appendWindowKey(s.key[:0], y.name, r.period, w.start)
 					s.row = w.append(s.row[:0])
 					if err := b.Set(s.key, s.row, nil); err != nil {

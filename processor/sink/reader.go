@@ -51,8 +51,8 @@ type standing struct {
 }
 
 // Standing reads a partition up to its end, and gives what it holds and where it
-// ends.
-func (r *Reader) Standing(ctx context.Context, topic string, partition int32, topicID [16]byte) (standing, int64, error) {
+// ends. shares says whether a progress is of the reader's own state's history.
+func (r *Reader) Standing(ctx context.Context, topic string, partition int32, topicID [16]byte, shares func(state.Position) bool) (standing, int64, error) {
 	s := standing{keys: map[string]found{}}
 	adm := kadm.NewClient(r.Asker)
 	starts, err := adm.ListStartOffsets(ctx, topic)
@@ -72,17 +72,17 @@ func (r *Reader) Standing(ctx context.Context, topic string, partition int32, to
 		return s, 0, fmt.Errorf("the topic has no such partition")
 	}
 	from := max(start.Offset, end.Offset-lookBack)
-	known, err := r.read(ctx, topic, partition, from, end.Offset, topicID, &s)
+	known, err := r.read(ctx, topic, partition, from, end.Offset, topicID, shares, &s)
 	if err == nil && !known && from > start.Offset {
 		s.keys = map[string]found{}
-		_, err = r.read(ctx, topic, partition, start.Offset, end.Offset, topicID, &s)
+		_, err = r.read(ctx, topic, partition, start.Offset, end.Offset, topicID, shares, &s)
 	}
 	return s, end.Offset, err
 }
 
 // read goes through [from, end). known tells whether a writer of this log has
 // left its progress there and knew of nothing higher than its state.
-func (r *Reader) read(ctx context.Context, topic string, partition int32, from, end int64, topicID [16]byte, s *standing) (known bool, err error) {
+func (r *Reader) read(ctx context.Context, topic string, partition int32, from, end int64, topicID [16]byte, shares func(state.Position) bool, s *standing) (known bool, err error) {
 	if from >= end {
 		return true, nil
 	}
@@ -120,8 +120,8 @@ func (r *Reader) read(ctx context.Context, topic string, partition int32, from, 
 					return
 				}
 				note(s.keys, rec)
-				if p, mixed, ok := parseProgress(header(rec, schema.HeaderProgress), topicID); ok {
-					known = known || !mixed
+				if p, mixed, ok := parseProgress(header(rec, schema.HeaderProgress), topicID, r.TopicID); ok {
+					known = known || !mixed && shares(p)
 					if p.Offset > s.progress.Offset {
 						s.progress = p
 					}

@@ -141,7 +141,14 @@ func (s *Topic) lastWord() error {
 // and what is higher than state. What a lower record has covered is written
 // again. Then it follows the topic's end.
 func (s *Topic) start(ctx context.Context) (_ *Tail, err error) {
-	seen, end, err := s.Reader.Standing(ctx, s.Candles, s.Partition, s.TopicID)
+	past, err := s.Store.View()
+	if err != nil {
+		return nil, err
+	}
+	if err := past.Close(); err != nil { // it is asked for what it has in memory
+		return nil, err
+	}
+	seen, end, err := s.Reader.Standing(ctx, s.Candles, s.Partition, s.TopicID, past.Shares)
 	if err != nil {
 		return nil, fmt.Errorf("read what stands in %s/%d: %w", s.Candles, s.Partition, err)
 	}
@@ -224,6 +231,10 @@ func (s *Topic) catchUp(ctx context.Context, v *state.View) error {
 		}
 	}
 	s.replaying = false
+	if !v.Shares(s.sent) {
+		s.Log.Warn("candles: the progress found there is of a state that saw other records of the log; sending all of this one", "partition", s.Partition, "progress", s.sent.Offset)
+		s.sent = state.Position{}
+	}
 	from := s.sent
 	if f := v.Forgotten(); from.Offset < f {
 		s.Log.Warn("candles: what state has forgotten is not sent again; SQL has it", "partition", s.Partition, "sent", from.Offset, "state forgot before", f)
@@ -280,7 +291,7 @@ func (s *Topic) write(ctx context.Context, candles []schema.Candle, runs []state
 		}
 	}
 	if n := len(recs); n > 0 {
-		recs[n-1].Headers = append(recs[n-1].Headers, kgo.RecordHeader{Key: schema.HeaderProgress, Value: progressHeader(s.TopicID, to, len(s.ahead) > 0)})
+		recs[n-1].Headers = append(recs[n-1].Headers, kgo.RecordHeader{Key: schema.HeaderProgress, Value: progressHeader(s.TopicID, s.Reader.TopicID, to, len(s.ahead) > 0)})
 	}
 	if err := s.send(ctx, &recs); err != nil {
 		return err
