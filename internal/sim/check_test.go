@@ -340,6 +340,7 @@ func (w *world) checkSQL(want, gaps map[string]string) {
 		return
 	}
 	defer db.Close()
+	w.checkBroken()
 	got := map[string]string{}
 	for _, l := range w.market {
 		for p := schema.P1s; p.Valid(); p++ {
@@ -371,5 +372,26 @@ func (w *world) checkSQL(want, gaps map[string]string) {
 		if got := gapSetLine(&set); got != gaps[l.name] && !w.relaxed["skipped"] {
 			w.fault("sql: gaps of %s: %s, the log says %s", l.name, got, gaps[l.name])
 		}
+	}
+}
+
+// checkBroken reads what the database's triggers have seen.
+func (w *world) checkBroken() {
+	rows, err := w.db.raw.Query("SELECT what FROM broken")
+	if err != nil {
+		w.fault("read what the triggers saw: %v", err)
+		return
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var what string
+		if err := rows.Scan(&what); err != nil {
+			w.fault("read what the triggers saw: %v", err)
+			return
+		}
+		w.fault("%s", what)
+	}
+	if err := rows.Err(); err != nil {
+		w.fault("read what the triggers saw: %v", err)
 	}
 }
