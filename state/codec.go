@@ -324,7 +324,8 @@ func (p *Partition) appendMeta(dst []byte) ([]byte, error) {
 	w.uint(uint64(p.history.met))
 	w.uint(uint64(len(p.history.skips)))
 	for _, s := range p.history.skips {
-		w.int(s.offset)
+		w.int(s.from)
+		w.int(s.to)
 		w.uint(s.hash)
 	}
 	return w, nil
@@ -355,7 +356,7 @@ func (p *Partition) decodeMeta(row []byte) error {
 	if v >= 2 {
 		p.history.met = int(r.uint())
 		for range r.count() {
-			p.history.skips = append(p.history.skips, skip{r.int(), r.uint()})
+			p.history.skips = append(p.history.skips, skip{r.int(), r.int(), r.uint()})
 		}
 		p.pos.History = p.history.hash()
 	}

@@ -17,10 +17,11 @@ type history struct {
 	met   int    // all that there were
 }
 
-// skip is a stretch that was skipped: the hash from behind offset on.
+// skip is a stretch of offsets that was skipped: [from, to), and the hash of
+// what stands behind from.
 type skip struct {
-	offset int64
-	hash   uint64
+	from, to int64
+	hash     uint64
 }
 
 // maxSkips bounds the stretches remembered. What stands before them is taken to
@@ -33,7 +34,7 @@ func (h *history) skip(from, to int64) {
 	binary.LittleEndian.PutUint64(b[:], h.hash())
 	binary.LittleEndian.PutUint64(b[8:], uint64(from))
 	binary.LittleEndian.PutUint64(b[16:], uint64(to))
-	h.skips = append(h.skips, skip{from, xxhash.Sum64(b[:])})
+	h.skips = append(h.skips, skip{from, to, xxhash.Sum64(b[:])})
 	h.met++
 	if n := len(h.skips) - maxSkips; n > 0 {
 		h.skips = append(h.skips[:0], h.skips[n:]...)
@@ -50,7 +51,7 @@ func (h *history) hash() uint64 {
 // at gives the hash as it was at an offset; ok is false if that is forgotten.
 func (h *history) at(offset int64) (hash uint64, ok bool) {
 	for i := len(h.skips) - 1; i >= 0; i-- {
-		if h.skips[i].offset < offset {
+		if h.skips[i].from < offset {
 			return h.skips[i].hash, true
 		}
 	}
@@ -67,3 +68,13 @@ func (p *Partition) Shares(pos Position) bool {
 
 // Shares is Partition.Shares as of the view.
 func (v *View) Shares(pos Position) bool { return v.p.Shares(pos) }
+
+// Skipped calls yield with the stretches of offsets that the state never saw,
+// as far back as it knows.
+func (v *View) Skipped(yield func(from, to int64) bool) {
+	for _, s := range v.p.history.skips {
+		if !yield(s.from, s.to) {
+			return
+		}
+	}
+}

@@ -14,7 +14,8 @@ import (
 
 // wire is a process's network: all its connections, and whether they are cut.
 type wire struct {
-	to *kfake.VirtualNetwork
+	to   *kfake.VirtualNetwork
+	life *life // nil: of the simulator itself
 
 	mu     sync.Mutex // guards what follows
 	conns  map[*conn]bool
@@ -74,7 +75,13 @@ func (c *conn) Write(b []byte) (int, error) {
 	if slow {
 		<-time.After(time.Millisecond)
 	}
-	return c.Conn.Write(b)
+	if w.life == nil {
+		return c.Conn.Write(b)
+	}
+	w.life.comes(onWire)
+	n, err := c.Conn.Write(b)
+	w.life.comes(sentWire)
+	return n, err
 }
 
 func (c *conn) Close() error {
