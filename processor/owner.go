@@ -333,7 +333,10 @@ func (o *owner) hooks(name string, latency *stage) sink.Hooks {
 			o.status.Sinks[name] = offset
 			o.mu.Unlock()
 		},
-		Written: func(candles []schema.Candle, _ time.Duration) {
+		Written: func(candles []schema.Candle, took time.Duration) {
+			if name == "candles" {
+				o.p.stages.Flushed.Observe(took)
+			}
 			now := schema.FromStd(time.Now())
 			for i := range candles {
 				latency.since(candles[i].Received, now)
