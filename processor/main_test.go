@@ -36,6 +36,9 @@ func runChild() error {
 		Topics: kafka.Topics{Ticks: schema.TicksTopic, Candles: schema.CandlesTopic, Partitions: partitions},
 		SQL:    &sqlsink.Config{DSN: os.Getenv("TEST_DSN")}, SessionTimeout: testSession,
 	}
+	if os.Getenv("TEST_TRANSACTIONS") == "true" {
+		cfg.Transactions = &Transactions{}
+	}
 	p, err := New(cfg)
 	if err == nil {
 		err = p.Open(context.Background())
@@ -60,7 +63,7 @@ type child struct {
 func (w *world) spawn(dir, dsn string) *child {
 	w.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+w.brokers, "TEST_DIR="+dir, "TEST_DSN="+dsn)
+	cmd.Env = append(os.Environ(), childEnv+"="+w.brokers, "TEST_DIR="+dir, "TEST_DSN="+dsn, fmt.Sprintf("TEST_TRANSACTIONS=%t", w.transactions))
 	cmd.Stderr = w.Output()
 	out, err := cmd.StdoutPipe()
 	if err == nil {

@@ -107,8 +107,10 @@ type binanceSettings struct {
 }
 
 type processSettings struct {
-	MicroBatch time.Duration
-	Keep       []keepDays
+	MicroBatch         time.Duration
+	Keep               []keepDays
+	Transactions       bool // candles come in transactions
+	TransactionTimeout time.Duration
 }
 
 // checkpointSettings are where copies of the state are kept, and which.

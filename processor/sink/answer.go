@@ -87,6 +87,9 @@ func (s *Topic) settle(ctx context.Context, v *state.View, keys map[string]found
 		if err := s.send(ctx, &recs); err != nil {
 			return 0, err
 		}
+		if err := s.commit(ctx); err != nil {
+			return 0, err
+		}
 	}
 	return n, nil
 }

@@ -48,11 +48,13 @@ func (t *Tail) Close() { t.close() }
 type standing struct {
 	progress state.Position // of this log, by the highest header
 	keys     map[string]found
+	all      bool // nothing was left out
 }
 
 // Standing reads a partition up to its end, and gives what it holds and where it
-// ends. shares says whether a progress is of the reader's own state's history.
-func (r *Reader) Standing(ctx context.Context, topic string, partition int32, topicID [16]byte, shares func(state.Position) bool) (standing, int64, error) {
+// ends. All of it is read where the newest does not tell enough, or if asked for.
+// shares says whether a progress is of the reader's own state's history.
+func (r *Reader) Standing(ctx context.Context, topic string, partition int32, topicID [16]byte, shares func(state.Position) bool, all bool) (standing, int64, error) {
 	s := standing{keys: map[string]found{}}
 	adm := kadm.NewClient(r.Asker)
 	starts, err := adm.ListStartOffsets(ctx, topic)
@@ -71,13 +73,45 @@ func (r *Reader) Standing(ctx context.Context, topic string, partition int32, to
 	if !ok1 || !ok2 {
 		return s, 0, fmt.Errorf("the topic has no such partition")
 	}
-	from := max(start.Offset, end.Offset-lookBack)
+	if err := r.decided(ctx, topic, partition, end.Offset); err != nil {
+		return s, 0, err
+	}
+	from := start.Offset
+	if !all {
+		from = max(from, end.Offset-lookBack)
+	}
+	s.all = from == start.Offset
 	known, err := r.read(ctx, topic, partition, from, end.Offset, topicID, shares, &s)
 	if err == nil && !known && from > start.Offset {
-		s.keys = map[string]found{}
+		s.keys, s.all = map[string]found{}, true
 		_, err = r.read(ctx, topic, partition, start.Offset, end.Offset, topicID, shares, &s)
 	}
 	return s, end.Offset, err
+}
+
+// decideTime is how long an open transaction of another writer is waited for at
+// once; it lasts some milliseconds, if its writer lives.
+const decideTime = time.Second
+
+// decided waits until no transaction is open below an offset: what one commits
+// would stand before what is read, and be missed.
+func (r *Reader) decided(ctx context.Context, topic string, partition int32, end int64) error {
+	bound, cancel := context.WithTimeout(ctx, decideTime)
+	defer cancel()
+	adm := kadm.NewClient(r.Asker)
+	for {
+		listed, err := adm.ListCommittedOffsets(ctx, topic)
+		if err != nil {
+			return fmt.Errorf("ask up to where transactions are decided: %w", err)
+		}
+		stable, _ := listed.Lookup(topic, partition)
+		if stable.Err != nil || stable.Offset >= end {
+			return stable.Err
+		}
+		if !sleep(bound, 10*time.Millisecond) {
+			return fmt.Errorf("a transaction of another writer is open at %d, before the end at %d; waiting until it ends or the broker aborts it", stable.Offset, end)
+		}
+	}
 }
 
 // read goes through [from, end). known tells whether a writer of this log has
@@ -89,6 +123,7 @@ func (r *Reader) read(ctx context.Context, topic string, partition int32, from, 
 	client, err := r.Connect(
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().At(from)}}),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.KeepControlRecords(), // a transaction's mark may be the last before the end
 	)
 	if err != nil {
 		return false, err
@@ -118,6 +153,9 @@ func (r *Reader) read(ctx context.Context, topic string, partition int32, from, 
 				next = rec.Offset + 1
 				if rec.Offset >= end {
 					return
+				}
+				if rec.Attrs.IsControl() {
+					continue
 				}
 				note(s.keys, rec)
 				if p, mixed, ok := parseProgress(header(rec, schema.HeaderProgress), topicID, r.TopicID); ok {
