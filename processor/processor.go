@@ -109,7 +109,7 @@ func (p *Processor) Open(ctx context.Context) (err error) {
 	if err := p.reader.Open(); err != nil {
 		return err
 	}
-	fetching, err := kafka.Connect(ctx, p.cfg.Kafka, kgo.ConsumeResetOffset(kgo.NoResetOffset()))
+	fetching, err := kafka.Connect(ctx, p.cfg.Kafka, kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.FetchMaxWait(fetchWait))
 	if err != nil {
 		return err
 	}
@@ -164,6 +164,11 @@ func (p *Processor) ensure(ctx context.Context) (err error) {
 	}
 	return nil
 }
+
+// fetchWait is how long a broker that has nothing new holds a fetch back. A
+// partition that is added meanwhile waits for the one that is under way; kgo's 5 s
+// would be a pause of 5 s.
+const fetchWait = 250 * time.Millisecond
 
 const instanceFile = "instance"
 
