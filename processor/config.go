@@ -43,6 +43,10 @@ type Config struct {
 	// SessionTimeout is after how long the group gives a dead member's
 	// partitions away. Default 10 s.
 	SessionTimeout time.Duration
+	// Standby is how many other members keep the state of each partition warm;
+	// the highest that a member of the group has counts. A member of which it is
+	// 0 keeps none.
+	Standby int
 	// Published is called with the candles that each micro-batch changed, by the
 	// owners' goroutines; it keeps none of them and returns at once. May be nil.
 	Published func([]schema.Candle)
@@ -83,6 +87,9 @@ func (c *Checkpoints) ensureDefaults() {
 		c.Keep = checkpoint.Keep{Count: 3, For: 24 * time.Hour}
 	}
 }
+
+// MaxStandby bounds Config.Standby.
+const MaxStandby = 10
 
 // EnsureDefaults fills what is not set.
 func (c *Config) EnsureDefaults() {
@@ -132,6 +139,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxRecords < 1 || c.MaxRecords > 1_000_000 {
 		return fmt.Errorf("processor: micro-batch of %d records is not within 1 to 1,000,000", c.MaxRecords)
+	}
+	if c.Standby < 0 || c.Standby > MaxStandby {
+		return fmt.Errorf("processor: standby of %d is not within 0 to %d", c.Standby, MaxStandby)
 	}
 	if k := c.Checkpoints; k != nil && (k.Store == nil || k.Every < 0 || k.Keep.Count < 0 || k.Keep.For < 0) {
 		return fmt.Errorf("processor: checkpoints without a store, or with a time or number below 0")

@@ -26,7 +26,8 @@ var (
 	atOffered     = failpoint.New("processor.offered")
 )
 
-// owner is what a partition belongs to while this process has it assigned.
+// owner is what a partition belongs to while this process has it assigned. Its
+// state is opened by its own goroutine: the others don't wait for it.
 type owner struct {
 	p         *Processor
 	partition int32
@@ -34,16 +35,15 @@ type owner struct {
 	boxes     []*sink.Mailbox
 	cancel    context.CancelCauseFunc
 	done      chan struct{}
-	wake      chan struct{}
-	tick      schema.Tick // the decoder's memory
-	forgetAt  schema.Time // the applied time at which the store is made to forget again
-	partial   bool        // the database lacks what neither the state nor the log has
-	taker     *taker      // nil without a store for checkpoints
+	q         *queue
+	pending   []*kgo.Record // applied by a standby, not committed: their dead letters are to be written
+	tick      schema.Tick   // the decoder's memory
+	forgetAt  schema.Time   // the applied time at which the store is made to forget again
+	partial   bool          // the database lacks what neither the state nor the log has
+	taker     *taker        // nil without a store for checkpoints
 
 	mu     sync.Mutex // guards what follows
-	queue  [][]*kgo.Record
-	queued int
-	paused bool
+	opened bool
 	status PartitionStatus
 	busy   time.Duration // spent in micro-batches
 }
@@ -64,32 +64,83 @@ type PartitionStatus struct {
 // errStopped ends an owner whose partition is given up.
 var errStopped = errors.New("partition given up")
 
-// open opens the partition's store, makes sure that its log is still the one it
-// stands for, and gives the offset to go on from.
-func (p *Processor) open(ctx context.Context, partition int32) (*owner, error) {
-	dir := state.PartitionDir(p.cfg.Dir, p.cfg.Topics.Ticks, partition)
-	store, found, err := p.find(ctx, dir, partition)
+// open opens the partition's store, or takes that of the standby which this
+// process had, makes sure that its log is still the one it stands for, and has it
+// fetched from there.
+func (o *owner) open(ctx context.Context, heir *standby) (err error) {
+	p, dir := o.p, state.PartitionDir(o.p.cfg.Dir, o.p.cfg.Topics.Ticks, o.partition)
+	defer func() {
+		if err != nil && o.q != nil {
+			p.feed.remove(o.q)
+		}
+	}()
+	var store *state.Store
+	var f found
+	if heir != nil {
+		if store, f, err = o.inherit(ctx, heir); err != nil {
+			return err
+		}
+	}
+	warm := store != nil
+	if store == nil {
+		if store, f, err = p.openChecked(ctx, dir, o.partition); err != nil {
+			return err
+		}
+	}
+	same := store
+	if store, o.partial, err = p.remember(ctx, dir, store); err != nil {
+		return err
+	}
+	if store != same && o.q != nil {
+		p.feed.remove(o.q)
+		o.q, o.pending = nil, nil
+	}
+	from := store.Partition().Position().Offset
+	if o.q == nil {
+		if err = p.assume(ctx, store); err == nil {
+			from, err = p.feedFrom(ctx, store)
+		}
+		if err != nil {
+			return errors.Join(err, store.Close())
+		}
+		o.q = newQueue(p.feed, o.partition, false)
+		p.feed.add(o.q, from)
+	}
+	o.store = store
+	if p.cfg.Checkpoints != nil {
+		o.taker = newTaker(o, dir, f.distrust)
+	}
+	o.mu.Lock()
+	o.opened = true
+	o.status.Offset, o.status.Checkpointed = from, f.restored
+	o.mu.Unlock()
+	p.log.Info("partition assigned", "partition", o.partition, "offset", from, "kept warm", warm)
+	return nil
+}
+
+// openChecked opens a partition's state, however it is found, and holds its
+// settings against this program's.
+func (p *Processor) openChecked(ctx context.Context, dir string, partition int32) (*state.Store, found, error) {
+	store, f, err := p.find(ctx, dir, partition)
 	if err != nil {
-		return nil, err
+		return nil, f, err
 	}
 	if s := store.Partition().Settings(); s != nil && p.cfg.Check != nil {
 		if err := p.cfg.Check(*s); err != nil {
-			return nil, errors.Join(err, store.Close())
+			return nil, f, errors.Join(err, store.Close())
 		}
 	}
-	store, partial, err := p.remember(ctx, dir, store)
-	if err != nil {
-		return nil, err
+	return store, f, nil
+}
+
+// feedFrom gives the offset from which a state goes on.
+func (p *Processor) feedFrom(ctx context.Context, store *state.Store) (int64, error) {
+	pos := store.Partition().Position()
+	start, _, err := p.bounds(ctx, pos.Partition)
+	if err == nil && start > pos.Offset {
+		p.log.Warn("the log begins behind what was applied", "partition", pos.Partition, "state", pos.Offset, "log begins", start)
 	}
-	if err := p.assume(ctx, store); err != nil {
-		return nil, errors.Join(err, store.Close())
-	}
-	o := &owner{p: p, partition: partition, store: store, partial: partial, forgetAt: schema.MinTime, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	o.status = PartitionStatus{Partition: partition, Offset: store.Partition().Position().Offset, Sinks: map[string]int64{}, Newest: schema.MinTime, Checkpointed: found.restored}
-	if p.cfg.Checkpoints != nil {
-		o.taker = newTaker(o, dir, found.distrust)
-	}
-	return o, nil
+	return max(pos.Offset, start), err
 }
 
 // assume gives a state that begins behind the log's first record the settings
@@ -123,15 +174,25 @@ func (p *Processor) openStore(dir string, partition int32) (*state.Store, error)
 	return store, nil
 }
 
-// start sets the owner and its sinks going.
-func (o *owner) start(ctx context.Context) {
-	ctx, o.cancel = context.WithCancelCause(ctx)
+// newOwner makes a partition's owner and sets it going. heir may be nil.
+func (p *Processor) newOwner(partition int32, heir *standby) *owner {
+	o := &owner{p: p, partition: partition, forgetAt: schema.MinTime, done: make(chan struct{})}
+	o.status = PartitionStatus{Partition: partition, Sinks: map[string]int64{}, Newest: schema.MinTime}
+	var ctx context.Context
+	ctx, o.cancel = context.WithCancelCause(p.ctx)
 	go func() {
 		defer close(o.done)
+		if err := o.open(ctx, heir); err != nil {
+			if ctx.Err() == nil {
+				p.fail(err)
+			}
+			return
+		}
 		if err := o.run(ctx); err != nil {
-			o.p.fail(fmt.Errorf("partition %d: %w", o.partition, err))
+			p.fail(fmt.Errorf("partition %d: %w", partition, err))
 		}
 	}()
+	return o
 }
 
 // run applies what is queued until ctx ends or a sink fails for good, then waits
@@ -141,6 +202,7 @@ func (o *owner) run(life context.Context) (err error) {
 	defer func() {
 		asked := life.Err() != nil
 		o.cancel(errStopped)
+		o.p.feed.remove(o.q)
 		if err = errors.Join(group.Wait(), err); err == nil && o.taker != nil {
 			o.taker.last()
 		}
@@ -149,6 +211,15 @@ func (o *owner) run(life context.Context) (err error) {
 			err = nil
 		}
 	}()
+	if len(o.pending) > 0 {
+		if err := o.settle(ctx, o.pending, time.Now(), 0); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		o.pending = nil
+	}
 	for _, s := range o.sinks() {
 		group.Go(func() error { return s(ctx) })
 	}
@@ -156,7 +227,7 @@ func (o *owner) run(life context.Context) (err error) {
 		group.Go(func() error { o.taker.run(ctx); return nil })
 	}
 	for o.gather(ctx) == nil {
-		recs := o.take()
+		recs := o.q.take(o.p.cfg.MaxRecords)
 		if len(recs) == 0 {
 			continue
 		}
@@ -175,7 +246,7 @@ func (o *owner) gather(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-o.wake:
+	case <-o.q.wake:
 	}
 	if o.p.cfg.MicroBatch == 0 {
 		return nil
@@ -188,61 +259,6 @@ func (o *owner) gather(ctx context.Context) error {
 	case <-t.C:
 		return nil
 	}
-}
-
-// put queues fetched records, and pauses the partition if they are many. It
-// never waits.
-func (o *owner) put(recs []*kgo.Record) {
-	o.mu.Lock()
-	o.queue = append(o.queue, recs)
-	o.queued += len(recs)
-	if o.queued >= o.p.queueHigh && !o.paused {
-		o.paused = true
-		o.p.client.PauseFetchPartitions(o.fetched())
-	}
-	o.mu.Unlock()
-	o.kick()
-}
-
-// fetched names the partition as the client wants it.
-func (o *owner) fetched() map[string][]int32 {
-	return map[string][]int32{o.p.cfg.Topics.Ticks: {o.partition}}
-}
-
-func (o *owner) kick() {
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
-}
-
-// take gives the records of one micro-batch.
-func (o *owner) take() []*kgo.Record {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.queue) == 0 {
-		return nil
-	}
-	recs := o.queue[0]
-	if len(recs) > o.p.cfg.MaxRecords {
-		recs, o.queue[0] = recs[:o.p.cfg.MaxRecords], recs[o.p.cfg.MaxRecords:]
-	} else {
-		o.queue = o.queue[1:]
-		recs = recs[:len(recs):len(recs)]
-		for len(o.queue) > 0 && len(recs)+len(o.queue[0]) <= o.p.cfg.MaxRecords {
-			recs = append(recs, o.queue[0]...)
-			o.queue = o.queue[1:]
-		}
-	}
-	o.queued -= len(recs)
-	if len(o.queue) > 0 {
-		o.kick()
-	}
-	if o.paused && o.queued < o.p.queueHigh/2 {
-		o.paused = false
-		o.p.client.ResumeFetchPartitions(o.fetched())
-	}
-	return recs
 }
 
 // microBatch is the way of a tick through the processor.
@@ -267,6 +283,12 @@ func (o *owner) microBatch(ctx context.Context, recs []*kgo.Record) error {
 		}
 	}
 	atApplied.Hit()
+	return o.settle(ctx, recs, taken, oldest)
+}
+
+// settle makes what was applied lasting: dead letters, then the commit, then the sinks.
+func (o *owner) settle(ctx context.Context, recs []*kgo.Record, taken time.Time, oldest schema.Time) error {
+	part := o.store.Partition()
 	if err := o.bury(ctx, recs); err != nil {
 		return err
 	}

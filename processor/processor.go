@@ -28,20 +28,20 @@ import (
 
 // Processor is one member of the group that shares the partitions of `ticks`.
 type Processor struct {
-	cfg      Config
-	log      *slog.Logger
-	client   *kgo.Client // consumes and produces
-	asker    *kgo.Client // asks and reads single records: they would wait behind the other's long polls
-	lineage  kafka.Lineage
-	db       *sqlsink.DB
-	reader   *sink.Reader
-	writer   string // names this process in progress rows and headers
-	instance string // names the data folder in the group
-	stages   Stages
-	lock     io.Closer // on the data folder
-	// queueHigh is how many fetched records may wait for an owner before its
-	// partition's fetches are paused.
-	queueHigh int
+	cfg       Config
+	log       *slog.Logger
+	client    *kgo.Client // the group's member; fetches nothing, and produces
+	feed      *feeder     // fetches
+	balancer  *balancer
+	asker     *kgo.Client // asks and reads single records: they would wait behind the other's long polls
+	lineage   kafka.Lineage
+	db        *sqlsink.DB
+	reader    *sink.Reader
+	writer    string // names this process in progress rows and headers
+	instance  string // names the data folder in the group
+	stages    Stages
+	lock      io.Closer // on the data folder
+	queueHigh int       // the feeder's
 	// heartbeat is how often an idle database is asked whether it was set back.
 	heartbeat time.Duration
 
@@ -52,6 +52,8 @@ type Processor struct {
 
 	mu     sync.Mutex // guards what follows
 	owners map[int32]*owner
+	// standbys are of other partitions than owners.
+	standbys map[int32]*standby
 }
 
 var errClosed = errors.New("processor closed")
@@ -62,7 +64,7 @@ func New(cfg Config) (*Processor, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Processor{cfg: cfg, log: cfg.Log, owners: map[int32]*owner{}, opened: make(chan struct{}), hangUp: func() {}, queueHigh: 200_000, heartbeat: 5 * time.Second}
+	p := &Processor{cfg: cfg, log: cfg.Log, owners: map[int32]*owner{}, standbys: map[int32]*standby{}, opened: make(chan struct{}), hangUp: func() {}, queueHigh: 200_000, heartbeat: 5 * time.Second}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	return p, nil
 }
@@ -110,6 +112,12 @@ func (p *Processor) Open(ctx context.Context) (err error) {
 	if err := p.reader.Open(); err != nil {
 		return err
 	}
+	fetching, err := kafka.Connect(ctx, p.cfg.Kafka, kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.FetchMaxWait(fetchWait))
+	if err != nil {
+		return err
+	}
+	p.feed = newFeeder(fetching, p.cfg.Topics.Ticks, p.queueHigh)
+	p.balancer = newBalancer(p.cfg.Topics.Ticks, p.told, p.sayChoice)
 	// The client joins the group as soon as it is made, so it comes last.
 	life, hangUp := context.WithCancel(context.Background())
 	p.hangUp = hangUp
@@ -123,11 +131,14 @@ func (p *Processor) Open(ctx context.Context) (err error) {
 		// A member that is killed while the group rebalances is waited for as
 		// long as this; an owner gives its partition up within some seconds.
 		kgo.RebalanceTimeout(2*p.cfg.SessionTimeout),
-		kgo.Balancers(kgo.CooperativeStickyBalancer()),
-		kgo.BlockRebalanceOnPoll(),
+		kgo.Balancers(p.balancer),
 		kgo.AutoCommitMarks(),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.AdjustFetchOffsetsFn(p.positions),
+		// Who owns and who fetches are two things: the feeder begins once the
+		// state is open.
+		kgo.AdjustFetchOffsetsFn(func(context.Context, map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+			return nil, nil
+		}),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { p.assigned(m) }),
 		kgo.OnPartitionsRevoked(func(ctx context.Context, c *kgo.Client, m map[string][]int32) { p.revoked(ctx, c, m) }),
 		kgo.OnPartitionsLost(func(ctx context.Context, _ *kgo.Client, m map[string][]int32) { p.revoked(ctx, nil, m) }),
@@ -156,6 +167,11 @@ func (p *Processor) ensure(ctx context.Context) (err error) {
 	}
 	return nil
 }
+
+// fetchWait is how long a broker that has nothing new holds a fetch back. A
+// partition that is added meanwhile waits for the one that is under way; kgo's 5 s
+// would be a pause of 5 s.
+const fetchWait = 250 * time.Millisecond
 
 const instanceFile = "instance"
 
@@ -203,6 +219,7 @@ func (p *Processor) Run(ctx context.Context) error {
 	group, inner := errgroup.WithContext(p.ctx)
 	group.Go(func() error { return p.reader.Run(inner) })
 	group.Go(func() error { return p.poll(inner) })
+	group.Go(func() error { return p.feed.run(inner, p.judge) })
 	group.Go(func() error { return p.maintain(inner) })
 	err := group.Wait()
 	p.cancel(err)
@@ -216,32 +233,18 @@ func (p *Processor) Run(ctx context.Context) error {
 // fail ends Run with err.
 func (p *Processor) fail(err error) { p.cancel(err) }
 
-// poll hands what is fetched to the owners. It never waits for one.
+// poll hears what the group's member has to say, which is errors only.
 func (p *Processor) poll(ctx context.Context) error {
 	for {
 		fetches := p.client.PollFetches(ctx)
 		if ctx.Err() != nil || fetches.IsClientClosed() {
-			p.client.AllowRebalance()
 			return nil
 		}
 		for _, e := range fetches.Errors() {
 			if err := p.judge(e); err != nil {
-				p.client.AllowRebalance()
 				return err
 			}
 		}
-		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
-			if len(f.Records) == 0 {
-				return
-			}
-			p.mu.Lock()
-			o := p.owners[f.Partition]
-			p.mu.Unlock()
-			if o != nil {
-				o.put(f.Records)
-			}
-		})
-		p.client.AllowRebalance()
 	}
 }
 
@@ -264,46 +267,20 @@ func (p *Processor) judge(e kgo.FetchError) error {
 	return fmt.Errorf("consume %s/%d: %w", e.Topic, e.Partition, e.Err)
 }
 
-// assigned opens the stores of new partitions and sets their owners going.
+// assigned sets the owners of new partitions going, and then brings about what
+// the group has this process stand by for. It waits for no state to be opened.
 func (p *Processor) assigned(m map[string][]int32) {
 	<-p.opened
-	ctx, cancel := context.WithCancel(p.client.Context())
-	defer cancel()
-	defer context.AfterFunc(p.ctx, cancel)() // a restore may take long
-	for _, partition := range m[p.cfg.Topics.Ticks] {
-		o, err := p.open(ctx, partition)
-		if err != nil {
-			p.fail(err)
-			return
+	p.mu.Lock()
+	if p.ctx.Err() == nil {
+		for _, partition := range m[p.cfg.Topics.Ticks] {
+			heir := p.standbys[partition]
+			delete(p.standbys, partition)
+			p.owners[partition] = p.newOwner(partition, heir)
 		}
-		p.mu.Lock()
-		p.owners[partition] = o
-		p.mu.Unlock()
-		p.client.ResumeFetchPartitions(o.fetched()) // an owner of before may have paused it
-		o.start(p.ctx)
-		p.log.Info("partition assigned", "partition", partition, "offset", o.status.Offset)
 	}
-}
-
-// positions puts the stores' offsets in place of the group's.
-func (p *Processor) positions(ctx context.Context, m map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-	stand := map[int32]int64{}
-	for _, s := range p.Status() {
-		stand[s.Partition] = s.Offset
-	}
-	for partition := range m[p.cfg.Topics.Ticks] {
-		at := stand[partition]
-		start, _, err := p.bounds(ctx, partition)
-		if err != nil {
-			return nil, err
-		}
-		if start > at {
-			p.log.Warn("the log begins behind what was applied", "partition", partition, "state", at, "log begins", start)
-			at = start
-		}
-		m[p.cfg.Topics.Ticks][partition] = kgo.NewOffset().At(at)
-	}
-	return m, nil
+	p.mu.Unlock()
+	p.settle(p.balancer.standsBy())
 }
 
 // revoked gives partitions up: their owners finish the micro-batch at hand,
@@ -332,7 +309,7 @@ func (p *Processor) revoked(ctx context.Context, c *kgo.Client, m map[string][]i
 	}
 }
 
-// stop ends every owner.
+// stop ends every owner and every standby.
 func (p *Processor) stop() {
 	p.mu.Lock()
 	all := map[string][]int32{}
@@ -341,6 +318,7 @@ func (p *Processor) stop() {
 	}
 	p.mu.Unlock()
 	p.revoked(context.Background(), nil, all)
+	p.settle(nil)
 }
 
 // Close leaves the group, so that others have the partitions at once, and
@@ -358,6 +336,9 @@ func (p *Processor) Close() {
 		p.client.CloseAllowingRebalance()
 	}
 	p.hangUp()
+	if p.feed != nil {
+		p.feed.client.Close()
+	}
 	if p.reader != nil {
 		p.reader.Close()
 	}
@@ -376,7 +357,7 @@ func (p *Processor) Close() {
 	}
 }
 
-// Status gives where the partitions of this process stand.
+// Status gives where the partitions of this process stand whose state is open.
 func (p *Processor) Status() []PartitionStatus {
 	p.mu.Lock()
 	owners := make([]*owner, 0, len(p.owners))
@@ -387,6 +368,10 @@ func (p *Processor) Status() []PartitionStatus {
 	out := make([]PartitionStatus, 0, len(owners))
 	for _, o := range owners {
 		o.mu.Lock()
+		if !o.opened {
+			o.mu.Unlock()
+			continue
+		}
 		s := o.status
 		s.Sinks = map[string]int64{}
 		for k, v := range o.status.Sinks {

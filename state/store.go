@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -435,6 +436,14 @@ func Lock(fs vfs.FS, dir string) (io.Closer, error) {
 // PartitionDir gives the folder of a partition's store below dir.
 func PartitionDir(dir, topic string, partition int32) string {
 	return filepath.Join(dir, fmt.Sprintf("%s-%d", topic, partition))
+}
+
+// PartitionOf tells of a name that PartitionDir gives which partition it is of.
+func PartitionOf(name, topic string) (partition int32, ok bool) {
+	text, ok := strings.CutPrefix(name, topic+"-")
+	n, err := strconv.ParseInt(text, 10, 32)
+	ok = ok && err == nil && n >= 0 && text == strconv.FormatInt(n, 10)
+	return int32(n), ok
 }
 
 // complainer is Pebble's logger. What is fatal ends the goroutine by a panic.
