@@ -133,3 +133,13 @@ func countRows(table, symbol, period string) (c counted) {
 	}
 	return c
 }
+
+// With transactions, the last record of candles is a transaction's mark: nobody
+// waits for another behind it.
+func TestEmbeddedTransactions(t *testing.T) {
+	want := develop(t, "", btcFrames)
+	e := embeddedRun{dir: t.TempDir()}
+	e.sql = "sqlite:" + filepath.Join(e.dir, "x.db")
+	spawn(t, append(e.args(t, "0", btcFrames), "--candles-transactions")...).succeed()
+	same(t, "with transactions", dumped(t, e.sql), dumped(t, want.sql))
+}

@@ -56,13 +56,14 @@ func TestHit(t *testing.T) {
 // steps are the calls that write or acknowledge something that lasts.
 var steps = map[string]bool{
 	"Commit": true, "ProduceSync": true, "produce": true, "PublishMsg": true, "PublishMsgAsync": true,
-	"Rename": true, "Checkpoint": true,
+	"EndTransaction": true, "Rename": true, "Checkpoint": true,
 	"bucket.NewWriter": true, "bucket.WriteAll": true, "bucket.Delete": true,
 }
 
 // without are functions that need none, and why.
 var without = map[string]string{
 	"bury":     "produce has its own",
+	"leave":    "it aborts what was cut short, as the next owner does anyway",
 	"sendOne":  "send has its own",
 	"rename":   "a dump that is fetched again loses nothing",
 	"settings": "they are in the log before anything else is",

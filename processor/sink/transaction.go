@@ -134,10 +134,12 @@ func (s *Topic) commit(ctx context.Context) error {
 		return nil
 	}
 	atCommit.Hit()
-	// An end that is cancelled has an unknown outcome, and all is produced.
-	ctx, cancel := s.bound(context.WithoutCancel(ctx))
+	// An end that is cancelled has an unknown outcome, and all is produced: who is
+	// told to stop waits a little for it.
+	end, cancel := s.bound(context.WithoutCancel(ctx))
 	defer cancel()
-	err := s.tx.client.EndTransaction(ctx, kgo.TryCommit)
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(abortTime, cancel) })()
+	err := s.tx.client.EndTransaction(end, kgo.TryCommit)
 	atCommitted.Hit()
 	if err != nil {
 		return fmt.Errorf("commit candles: %w", err)
@@ -155,7 +157,7 @@ func (s *Topic) unfence(err error) {
 	s.tx.lost = s.tx.lost || fenced(err)
 }
 
-// abortTime bounds the last request of an owner that is told to stop.
+// abortTime bounds each of the last requests of an owner that is told to stop.
 const abortTime = 2 * time.Second
 
 // leave closes the client. A transaction that was cut short would hold readers
