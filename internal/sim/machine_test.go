@@ -87,7 +87,7 @@ func (m *machine) process(l *life) error {
 		if err != nil {
 			return err
 		}
-		defer store.Close() //nolint:errcheck // a folder
+		defer store.Close()
 		cfg.Checkpoints = &processor.Checkpoints{Store: store, Every: m.w.plan.Checkpoints, LastTime: time.Second}
 	}
 	p, err := processor.New(cfg)
