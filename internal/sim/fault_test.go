@@ -48,7 +48,7 @@ var faults = map[string]func(w *world, who int, r *rand.Rand){
 		for _, m := range w.machines {
 			for _, s := range m.status() {
 				if s.Partition == int32(who)%w.plan.Partitions {
-					m.dieAt(r, []step{onProduce, sentProduce, doneSQL, onDisk}[r.IntN(4)], 1+r.IntN(3))
+					m.dieAt(r, []step{onProduce, onProduce, onProduce, sentProduce, onDisk}[r.IntN(5)], 1+r.IntN(2))
 					w.appendRaw(s.Partition, []byte("S0"), []byte("junk"))
 					return
 				}
