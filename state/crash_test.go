@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -59,6 +60,26 @@ func resume(t testing.TB, fs vfs.FS, log []entry) (from int64, rows map[string]s
 		t.Fatal(err)
 	}
 	return from, h.rows()
+}
+
+// TestFullDiskIsNoDamage: whoever takes a disk without room for a damaged state
+// sets a good one aside.
+func TestFullDiskIsNoDamage(t *testing.T) {
+	for _, no := range []error{syscall.ENOSPC, syscall.EROFS} {
+		full := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpFileWrite || op.Kind == errorfs.OpCreate {
+				return no
+			}
+			return nil
+		}))
+		s, err := Open(Options{Dir: "state", FS: full}, [16]byte{1}, 0)
+		if err == nil {
+			t.Fatal(s.Close(), "it opened")
+		}
+		if !errors.Is(err, ErrDisk) || errors.Is(err, ErrDamaged) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%v: got %v", no, err)
+		}
+	}
 }
 
 func TestPowerCut(t *testing.T) {

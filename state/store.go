@@ -26,8 +26,8 @@ var (
 	// ErrDamaged reports a store that cannot be read. It must be set aside:
 	// state is a function of the log and comes back from there.
 	ErrDamaged = errors.New("state is damaged")
-	// ErrDisk reports a disk that refused a write. The store is of no more use in
-	// this process; opened again it is as a power cut would have left it.
+	// ErrDisk reports a disk that refused a write, or to open. The store is of no
+	// more use in this process; opened again it is as a power cut would have left it.
 	ErrDisk = errors.New("the disk of the state refused a write")
 	// ErrNewer reports a store that a newer program has written. It is not damaged
 	// and must not be set aside as if it were.
@@ -124,9 +124,23 @@ func openPebble(o Options, readOnly bool) (*pebble.DB, error) {
 		if isLocked(err) {
 			return nil, fmt.Errorf("%w: %s: %w", ErrLocked, o.Dir, err)
 		}
+		if refused(err) {
+			return nil, fmt.Errorf("%w: %s: %s", ErrDisk, o.Dir, strings.ReplaceAll(err.Error(), "\n", "; "))
+		}
 		return nil, damaged(o.Dir, err)
 	}
 	return db, nil
+}
+
+// refused tells what a disk or a system without room or rights says from damage:
+// a state must not be set aside for it.
+func refused(err error) bool {
+	for _, no := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EPERM} {
+		if errors.Is(err, no) {
+			return true
+		}
+	}
+	return false
 }
 
 // damaged says in one line what to do; Pebble's own words may take several.

@@ -14,7 +14,8 @@
 // to its end; the oracle says what a partition's log makes, the naive way
 // (oracle_test.go), and check_test.go compares.
 //
-// A kill -9 cuts wire and tap and copies the disk: whatever the dead process does
+// A fuse kills at a step: before a write to the disk, before or after something
+// is sent to Kafka, before a statement, after a commit. A kill -9 cuts wire and tap and copies the disk: whatever the dead process does
 // while its goroutines wind down reaches nobody. A power cut keeps a random share
 // of what was not synced.
 //
@@ -27,11 +28,13 @@
 // # Not simulated
 //
 // The sources before Stream, the bridge and NATS, MySQL's own locks (SQLite takes
-// its place, behind a lock in virtual time), disks that refuse a write (Pebble ends
-// the process then), replication between brokers (kfake has one log; a broker set
-// back to a copy of its disk loses records). Two states of a partition of which
-// one lost a stretch to retention are not told apart by their progress in the
-// sinks; after such a run only states are compared.
+// its place, behind a lock in virtual time), disks that refuse a write while a
+// store is open (Pebble ends the process then; one that is full when the process
+// starts is), replication between brokers (kfake has one log; a broker set back to
+// a copy of its disk loses records), collecting old checkpoints. After a stretch
+// was lost to retention, sinks may know more from a state that had seen it.
+//
+// A network of virtual time is infinitely fast: see burst in wire_test.go.
 //
 // # Seeds
 //

@@ -41,7 +41,20 @@ var faults = map[string]func(w *world, who int, r *rand.Rand){
 	"power cut": func(w *world, who int, r *rand.Rand) {
 		w.machine(who).down(r, &vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 100, r.IntN(101)}[r.IntN(3)], RNG: r})
 	},
-	"processor killed at a step": func(w *world, who int, r *rand.Rand) { w.machine(who).dieAt(r) },
+	"processor killed at a step": func(w *world, who int, r *rand.Rand) {
+		w.machine(who).dieAt(r, 1+step(r.IntN(int(steps-1))), 1+r.IntN(25))
+	},
+	"processor killed over a dead letter": func(w *world, who int, r *rand.Rand) {
+		for _, m := range w.machines {
+			for _, s := range m.status() {
+				if s.Partition == int32(who)%w.plan.Partitions {
+					m.dieAt(r, []step{onProduce, onProduce, onProduce, sentProduce, onDisk}[r.IntN(5)], 1+r.IntN(2))
+					w.appendRaw(s.Partition, []byte("S0"), []byte("junk"))
+					return
+				}
+			}
+		}
+	},
 	"disk full": func(w *world, who int, r *rand.Rand) {
 		m := w.machine(who)
 		m.kill(nil)
@@ -145,7 +158,7 @@ var faults = map[string]func(w *world, who int, r *rand.Rand){
 	"database away": func(w *world, who int, r *rand.Rand) {
 		if l := w.machine(who).alive(); l != nil {
 			l.tap.set(true)
-			w.later(time.Duration(r.IntN(30_000))*time.Millisecond, func() { l.tap.set(false) })
+			w.later(time.Duration(r.IntN(60_000))*time.Millisecond, func() { l.tap.set(false) })
 		}
 	},
 	"database slow": func(w *world, who int, r *rand.Rand) {

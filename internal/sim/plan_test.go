@@ -102,6 +102,16 @@ func makePlan(seed uint64) *plan {
 	kinds := slices.Sorted(maps.Keys(faults))
 	r.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
 	kinds = kinds[:1+r.IntN(6)]
+	if p.Keep < time.Hour && r.IntN(2) == 0 { // what is forgotten must be everywhere
+		kinds = append(kinds, "database away", "database slow")
+	}
+	// The moments between two steps are short: they are aimed at more often.
+	switch r.IntN(8) {
+	case 0:
+		kinds = append(kinds, "processor killed over a dead letter")
+	case 1, 2:
+		kinds = append(kinds, "processor killed at a step")
+	}
 	for _, pair := range [][2]string{{"database set back", "database kept"}, {"kafka set back", "kafka kept"}, {"disk set back", "disk copied"}} {
 		if slices.Contains(kinds, pair[0]) && !slices.Contains(kinds, pair[1]) {
 			kinds = append(kinds, pair[1])

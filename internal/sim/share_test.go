@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// share is how many seeds every test run plays: as many as a minute and a half
-// of CPU allows. `make sim` plays more.
-const share = "500"
+// share is how many seeds every test run plays: two and a half minutes of CPU.
+// `make sim` plays more.
+const share = "1000"
 
 // TestShare plays some seeds in a test binary of their own: it has the build tag
 // that Kafka's client asks for in a bubble, and no race detector, with which
 // SQLite takes many times as long.
 func TestShare(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "test", "-v", "-count=1", "-tags=synctests", "-run=^TestSeeds$", ".", "-sim.seeds="+share)
 	cmd.Env = append(os.Environ(), "GOFLAGS=")

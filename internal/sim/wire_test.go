@@ -78,9 +78,16 @@ func (c *conn) Write(b []byte) (int, error) {
 	if w.life == nil {
 		return c.Conn.Write(b)
 	}
+	produces := len(b) >= 6 && b[4] == 0 && b[5] == 0 // a request's key
 	w.life.comes(onWire)
+	if produces {
+		w.life.comes(onProduce)
+	}
 	n, err := c.Conn.Write(b)
 	w.life.comes(sentWire)
+	if produces {
+		w.life.comes(sentProduce)
+	}
 	return n, err
 }
 
