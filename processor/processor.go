@@ -381,6 +381,21 @@ func (p *Processor) Status() []PartitionStatus {
 	return out
 }
 
+// Opening gives the partitions of this process whose state is not open yet.
+func (p *Processor) Opening() (out []int32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for partition, o := range p.owners {
+		o.mu.Lock()
+		if !o.opened {
+			out = append(out, partition)
+		}
+		o.mu.Unlock()
+	}
+	slices.Sort(out)
+	return out
+}
+
 // Lineage gives the topics' ids and the log's settings. Open has run.
 func (p *Processor) Lineage() kafka.Lineage { return p.lineage }
 
