@@ -124,7 +124,8 @@ func (p *Processor) Open(ctx context.Context) (err error) {
 		kgo.ConsumeTopics(p.cfg.Topics.Ticks),
 		kgo.InstanceID(p.instance),
 		kgo.SessionTimeout(p.cfg.SessionTimeout),
-		kgo.HeartbeatInterval(p.cfg.SessionTimeout/5),
+		// By its heartbeat a member hears that another has left.
+		kgo.HeartbeatInterval(min(p.cfg.SessionTimeout/5, maxHeartbeat)),
 		// A member that is killed while the group rebalances is waited for as
 		// long as this; an owner gives its partition up within some seconds.
 		kgo.RebalanceTimeout(2*p.cfg.SessionTimeout),
@@ -164,6 +165,9 @@ func (p *Processor) ensure(ctx context.Context) (err error) {
 	}
 	return nil
 }
+
+// maxHeartbeat bounds how long a partition is nobody's after its owner has left.
+const maxHeartbeat = 300 * time.Millisecond
 
 // fetchWait is how long a broker that has nothing new holds a fetch back. A
 // partition that is added meanwhile waits for the one that is under way; kgo's 5 s

@@ -317,7 +317,7 @@ func TestSlowRestore(t *testing.T) {
 	cfg.FS = g
 	p := w.run(cfg)
 	w.until("one is being opened", func() bool { return g.met.Load() > 0 })
-	for i := range 4 { // each beat is a fifth of the session's time
+	for i := range 4 { // three beats are 0.9 s, half of the session
 		w.log(r, i*100, (i+1)*100)
 		ends, from := w.ends(), beats.Load()
 		w.until("the others go on, and the member is alive", func() bool {
@@ -327,7 +327,7 @@ func TestSlowRestore(t *testing.T) {
 					n++
 				}
 			}
-			return n == partitions-1 && beats.Load() >= from+2
+			return n == partitions-1 && beats.Load() >= from+3
 		})
 	}
 	close(g.shut)
