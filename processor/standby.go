@@ -10,9 +10,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"millrace/internal/failpoint"
 	"millrace/internal/kafka"
 	"millrace/schema"
 	"millrace/state"
+)
+
+// The steps at which a process may die.
+var (
+	atStandby     = failpoint.New("standby.applied")
+	atStandbyDone = failpoint.New("standby.committed")
 )
 
 // standby keeps the state of a partition warm that another member owns: it
@@ -166,9 +173,11 @@ func (s *standby) microBatch(ctx context.Context, recs []*kgo.Record) (handed bo
 			}
 			part.TakeRefusals()
 		}
+		atStandby.Hit()
 		if _, err := s.store.Commit(); err != nil {
 			return false, err
 		}
+		atStandbyDone.Hit()
 		s.pending = nil
 	}
 	s.mu.Lock()

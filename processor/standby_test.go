@@ -22,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"millrace/internal/failpoint"
 	"millrace/internal/testenv"
 	"millrace/schema"
 	"millrace/state"
@@ -337,4 +338,41 @@ func TestSlowRestore(t *testing.T) {
 	}
 	p.stop()
 	same(t, w, dsn)
+}
+
+// TestStandbyDies: a standby is killed at each of its steps and started again.
+// What it takes over afterwards is right.
+func TestStandbyDies(t *testing.T) {
+	for _, step := range []string{"standby.applied", "standby.committed"} {
+		t.Run(step, func(t *testing.T) {
+			w := newFakeWorld(t)
+			r := rand.New(rand.NewPCG(35, 1))
+			w.market(r, 9, 300)
+			dsn, dir := "sqlite:"+filepath.Join(t.TempDir(), "x.db"), t.TempDir()
+			cfg, _ := w.standing(t.TempDir(), dsn)
+			p := w.run(cfg)
+			c := w.spawn(dir, dsn, "TEST_STANDBY=1", failpoint.Variable+"="+step+"@3")
+			dead := make(chan error, 1)
+			go func() { dead <- c.cmd.Wait() }()
+			for i := 0; len(dead) == 0; i = (i + 10) % 200 { // the same trades again do no harm
+				w.log(r, i, i+10)
+				w.pass(r, 50*time.Millisecond)
+			}
+			<-dead
+			w.log(r, 0, 200)
+			other, said := w.standing(dir, dsn)
+			q := w.run(other)
+			w.until("it has some again", func() bool { return len(q.Status()) > 0 })
+			warm := w.warm(q)
+			said.take()
+			p.stop()
+			w.log(r, 200, 300)
+			w.caughtUp(q)
+			if took := tookOver(said.take()); len(took) != len(warm) {
+				t.Errorf("took over %v, kept warm %v", took, warm)
+			}
+			q.stop()
+			same(t, w, dsn)
+		})
+	}
 }
