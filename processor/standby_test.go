@@ -376,3 +376,98 @@ func TestStandbyDies(t *testing.T) {
 		})
 	}
 }
+
+// TestLeftStateIsDropped: a processor keeps the state of a partition that is
+// another's, and drops it after a while; never what it owns or keeps warm.
+func TestLeftStateIsDropped(t *testing.T) {
+	w := newFakeWorld(t)
+	r := rand.New(rand.NewPCG(36, 1))
+	w.market(r, 9, 100)
+	dsn, dir := "sqlite:"+filepath.Join(t.TempDir(), "x.db"), t.TempDir()
+	p := w.run(w.config(dir, dsn))
+	w.log(r, 0, 50)
+	w.caughtUp(p)
+	q := w.run(w.config(t.TempDir(), dsn))
+	w.until("both have a share", func() bool {
+		return len(q.Status()) > 0 && len(p.Status())+len(q.Status()) == partitions
+	})
+	half := state.PartitionDir(dir, w.topics.Ticks, 99) + droppedEnd
+	if err := os.Mkdir(half, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	since, now := map[int32]time.Time{}, time.Now()
+	there := func() (n int) {
+		for _, partition := range p.told().Kept {
+			n++
+			if owned := slices.ContainsFunc(q.Status(), func(s PartitionStatus) bool { return s.Partition == partition }); !owned {
+				n += 10
+			}
+		}
+		return n
+	}
+	mine := len(p.Status())
+	for _, step := range []struct {
+		after time.Duration
+		left  int
+	}{{0, partitions + 10*mine}, {leftFor - time.Second, partitions + 10*mine}, {leftFor, 11 * mine}, {3 * leftFor, 11 * mine}} {
+		if err := p.dropLeft(since, now.Add(step.after)); err != nil {
+			t.Fatal(err)
+		}
+		if got := there(); got != step.left {
+			t.Errorf("after %v: %d, wanted %d", step.after, got, step.left)
+		}
+	}
+	if _, err := os.Stat(half); !os.IsNotExist(err) {
+		t.Error("what was half removed is there:", err)
+	}
+	q.stop()
+	w.log(r, 50, 100)
+	w.caughtUp(p)
+	p.stop()
+	same(t, w, dsn)
+}
+
+// TestStandbyForgets: what every sink has, and no more than that.
+func TestStandbyForgets(t *testing.T) {
+	w := newFakeWorld(t)
+	r := rand.New(rand.NewPCG(37, 1))
+	w.market(r, 9, 800)
+	dsn := "sqlite:" + filepath.Join(t.TempDir(), "x.db")
+	short := func(p *Processor) { p.cfg.Keep = time.Minute }
+	cfg, _ := w.standing(t.TempDir(), dsn)
+	cfg.MaxRecords = 100
+	p := w.run(cfg, short)
+	cfg, said := w.standing(t.TempDir(), dsn)
+	cfg.MaxRecords = 100
+	q := w.run(cfg, short)
+	w.until("both have a share", func() bool {
+		return len(p.Status()) > 0 && len(p.Status())+len(q.Status()) == partitions && len(p.Standbys())+len(q.Standbys()) == partitions
+	})
+	for i := 0; i < 700; i += 50 {
+		w.log(r, i, i+50)
+		w.caughtUp(p, q)
+		w.warm(q)
+	}
+	for _, partition := range w.warm(q) {
+		q.mu.Lock()
+		store := q.standbys[partition].store
+		q.mu.Unlock()
+		v, err := store.View()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v.Forgotten() == 0 || v.Forgotten() > w.ends()[partition] {
+			t.Errorf("partition %d forgot what was before %d", partition, v.Forgotten())
+		}
+		v.Close()
+	}
+	said.take()
+	p.stop()
+	w.log(r, 700, 800)
+	w.caughtUp(q)
+	if strings.Contains(said.take(), "forgotten") {
+		t.Error("it forgot more than the sinks had")
+	}
+	q.stop()
+	same(t, w, dsn)
+}
