@@ -62,8 +62,11 @@ func (d *delivery) take(fetches kgo.Fetches) *batch {
 			return // handed to another bridge meanwhile; it begins at the position
 		}
 		d.b.progress.setEnd(f.Partition, f.HighWatermark)
-		d.b.count.records.Add(int64(len(f.Records)))
 		for _, rec := range f.Records {
+			if rec.Attrs.IsControl() {
+				continue
+			}
+			d.b.count.records.Add(1)
 			var m message
 			var ok bool
 			if m, buf, ok = d.read(part, rec, buf); ok {
@@ -72,6 +75,7 @@ func (d *delivery) take(fetches kgo.Fetches) *batch {
 		}
 		last := f.Records[len(f.Records)-1]
 		part.fetched.Store(last.Offset + 1)
+		// The hash of a mark is compared with nothing: kafka.Read passes it over.
 		out.ends = append(out.ends, end{part, last.Offset + 1, last.LeaderEpoch, kafka.Hash(last)})
 	})
 	if len(out.ends) == 0 {

@@ -80,6 +80,8 @@ func (b *Bridge) consume(ctx context.Context) error {
 		// than too little.
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchMaxWait(500 * time.Millisecond),
+		// A transaction's mark may be the last of the log: it is settled too.
+		kgo.KeepControlRecords(),
 	}
 	if b.cfg.Group == "" {
 		var from map[int32]int64

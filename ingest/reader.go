@@ -105,7 +105,7 @@ func (r *Reader) read(ctx context.Context, from, until map[int32]int64, wanted f
 			r.Close()
 			return err
 		}
-		fetches.EachRecord(func(x *kgo.Record) {
+		fetches.EachRecord(func(x *kgo.Record) { // a transaction's mark is one too, and may be the last
 			p := x.Partition
 			if x.Offset < r.next[p] {
 				return
@@ -113,7 +113,7 @@ func (r *Reader) read(ctx context.Context, from, until map[int32]int64, wanted f
 			if r.next[p] = x.Offset + 1; r.next[p] >= until[p] {
 				delete(left, p)
 			}
-			if wanted(x.Key) && tick.Decode(x.Value) == nil && tick.Kind == schema.KindTrades && string(tick.Batch.Symbol) == string(x.Key) {
+			if !x.Attrs.IsControl() && wanted(x.Key) && tick.Decode(x.Value) == nil && tick.Kind == schema.KindTrades && string(tick.Batch.Symbol) == string(x.Key) {
 				take(&tick.Batch)
 			}
 		})
@@ -144,14 +144,14 @@ func (r *Reader) start(ctx context.Context, parts map[int32]bool, until map[int3
 	}
 	// A broker answers a connection's requests one after the other: one that it
 	// holds back for lack of records would hold up the next read.
-	r.client, err = kafka.Connect(ctx, r.ingestor.cfg.Kafka, kgo.FetchMaxWait(fetchWait),
+	r.client, err = kafka.Connect(ctx, r.ingestor.cfg.Kafka, kgo.FetchMaxWait(fetchWait), kgo.KeepControlRecords(),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: all}))
 	return err
 }
 
-// ends gives where each partition of the topic of ticks ends.
+// ends gives where what is decided of each partition of the topic of ticks ends.
 func (i *Ingestor) ends(ctx context.Context, admin *kadm.Client) (map[int32]int64, error) {
-	listed, err := admin.ListEndOffsets(ctx, i.cfg.Ticks)
+	listed, err := admin.ListCommittedOffsets(ctx, i.cfg.Ticks)
 	if err == nil {
 		err = listed.Error()
 	}

@@ -23,7 +23,7 @@ type taker struct {
 func newTaker(o *owner, dir string, full bool) *taker {
 	c := o.p.cfg.Checkpoints
 	return &taker{o: o, c: c, full: full,
-		t: checkpoint.Taker{Store: c.Store, State: o.store, Topic: o.p.cfg.Topics.Ticks, Scratch: dir + ".copy", Program: c.Program, Rate: o.rate}}
+		t: checkpoint.Taker{Store: c.Store, State: o.store, Topic: o.p.cfg.Topics.Ticks, Scratch: dir + ".copy", FS: o.p.cfg.FS, Program: c.Program, Rate: o.rate}}
 }
 
 // rate gives how many records a second the owner applies, of the time it is at it.

@@ -54,7 +54,10 @@ type Config struct {
 	// state that is damaged, or whose log was rewritten, ends the processor with
 	// a word instead of being restored.
 	Checkpoints *Checkpoints
-	Log         *slog.Logger
+	// Transactions has candles come in transactions, for readers that can't
+	// compare versions; nil: without.
+	Transactions *Transactions
+	Log          *slog.Logger
 
 	FS   vfs.FS    // where Dir is; default the real one
 	Rand io.Reader // of the process's name; default crypto/rand
@@ -113,6 +116,11 @@ func (c *Config) EnsureDefaults() {
 		own.ensureDefaults()
 		c.Checkpoints = &own
 	}
+	if c.Transactions != nil {
+		own := *c.Transactions
+		own.ensureDefaults()
+		c.Transactions = &own
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -137,6 +145,9 @@ func (c *Config) Validate() error {
 	}
 	if k := c.Checkpoints; k != nil && (k.Store == nil || k.Every < 0 || k.Keep.Count < 0 || k.Keep.For < 0) {
 		return fmt.Errorf("processor: checkpoints without a store, or with a time or number below 0")
+	}
+	if t := c.Transactions; t != nil && (t.Timeout < time.Second || t.Timeout > 15*time.Minute) {
+		return fmt.Errorf("processor: transactions of %v are not within 1s to 15m", t.Timeout)
 	}
 	for _, b := range []struct {
 		name string

@@ -42,7 +42,7 @@ func (s *standby) forget(ctx context.Context, newest schema.Time) error {
 		return nil
 	}
 	bound, cancel := context.WithTimeout(ctx, lookTimeout)
-	have, err := s.p.sunk(bound, s.store.Partition().Position())
+	have, err := s.p.sunk(bound, s.store.Partition())
 	cancel()
 	n := 0
 	if err == nil && have > 0 {
@@ -61,7 +61,8 @@ func (s *standby) forget(ctx context.Context, newest schema.Time) error {
 
 // sunk gives up to where every sink has a partition's candles, as they say
 // themselves; 0 where one says nothing that holds for this log.
-func (p *Processor) sunk(ctx context.Context, pos state.Position) (int64, error) {
+func (p *Processor) sunk(ctx context.Context, part *state.Partition) (int64, error) {
+	pos := part.Position()
 	have := pos.Offset
 	said, ok, err := p.reader.Progress(ctx, p.cfg.Topics.Candles, pos.Partition, pos.TopicID)
 	if err != nil || !ok {
@@ -73,11 +74,11 @@ func (p *Processor) sunk(ctx context.Context, pos state.Position) (int64, error)
 		if err != nil || !ok {
 			return 0, err
 		}
-		marks = append(marks, state.Position{Offset: row.Offset, Hash: row.Hash})
+		marks = append(marks, state.Position{Offset: row.Offset, Hash: row.Hash, History: row.History})
 	}
 	for _, m := range marks {
 		held, _, err := p.holds(ctx, pos.Partition, m.Offset, m.Hash)
-		if err != nil || !held {
+		if err != nil || !held || !part.Shares(m) {
 			return 0, err
 		}
 		have = min(have, m.Offset)
@@ -110,7 +111,7 @@ func (p *Processor) remember(ctx context.Context, dir string, store *state.Store
 		if err != nil {
 			return nil, false, errors.Join(fmt.Errorf("compare the database's progress with the log: %w", err), store.Close())
 		}
-		if held {
+		if held && part.Shares(state.Position{Offset: row.Offset, History: row.History}) {
 			have = row.Offset
 		}
 	}

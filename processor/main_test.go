@@ -43,6 +43,9 @@ func runChild() error {
 			return err
 		}
 	}
+	if os.Getenv("TEST_TRANSACTIONS") == "true" {
+		cfg.Transactions = &Transactions{}
+	}
 	p, err := New(cfg)
 	if err == nil {
 		err = p.Open(context.Background())
@@ -67,7 +70,7 @@ type child struct {
 func (w *world) spawn(dir, dsn string, more ...string) *child {
 	w.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+w.brokers, "TEST_DIR="+dir, "TEST_DSN="+dsn)
+	cmd.Env = append(os.Environ(), childEnv+"="+w.brokers, "TEST_DIR="+dir, "TEST_DSN="+dsn, fmt.Sprintf("TEST_TRANSACTIONS=%t", w.transactions))
 	cmd.Env = append(cmd.Env, more...)
 	cmd.Stderr = w.Output()
 	out, err := cmd.StdoutPipe()

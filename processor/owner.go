@@ -334,7 +334,7 @@ func (o *owner) sinks() []func(context.Context) error {
 		return p.holds(ctx, o.partition, offset, hash)
 	}
 	topic := &sink.Topic{
-		Client: p.client, Reader: p.reader, Candles: p.cfg.Topics.Candles, Gaps: p.cfg.Topics.Gaps(), Store: o.store, Mailbox: box(),
+		Client: p.client, Transactions: p.transactions(o.partition), Reader: p.reader, Candles: p.cfg.Topics.Candles, Gaps: p.cfg.Topics.Gaps(), Store: o.store, Mailbox: box(),
 		TopicID: p.lineage.Ticks, Partition: o.partition, Writer: p.writer, Every: p.cfg.CandlesEvery, Holds: holds, Log: p.log, Hooks: o.hooks("candles", &p.stages.Candles),
 	}
 	list := []func(context.Context) error{topic.Run}
@@ -355,7 +355,10 @@ func (o *owner) hooks(name string, latency *stage) sink.Hooks {
 			o.status.Sinks[name] = offset
 			o.mu.Unlock()
 		},
-		Written: func(candles []schema.Candle, _ time.Duration) {
+		Written: func(candles []schema.Candle, took time.Duration) {
+			if name == "candles" {
+				o.p.stages.Flushed.Observe(took)
+			}
 			now := schema.FromStd(time.Now())
 			for i := range candles {
 				latency.since(candles[i].Received, now)

@@ -97,6 +97,9 @@ func (p *Processor) Open(ctx context.Context) (err error) {
 	if err := p.ensure(ctx); err != nil {
 		return err
 	}
+	if err := p.checkTransactions(ctx); err != nil {
+		return err
+	}
 	if p.cfg.SQL != nil {
 		if p.db, err = sqlsink.Open(ctx, *p.cfg.SQL); err != nil {
 			return err

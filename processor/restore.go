@@ -111,7 +111,7 @@ func (p *Processor) usable(ctx context.Context, dir string, partition int32) (st
 func (p *Processor) fetch(ctx context.Context, dir string, partition int32, beyond int64) (*checkpoint.Manifest, found, error) {
 	c := p.cfg.Checkpoints
 	m, refused, err := c.Store.Restore(ctx, checkpoint.Want{
-		Log: p.logOf(partition), Scratch: dir + ".restoring", Beyond: beyond,
+		Log: p.logOf(partition), Scratch: dir + ".restoring", FS: p.cfg.FS, Beyond: beyond,
 		Holds: func(ctx context.Context, offset int64, hash uint64) (bool, string, error) {
 			return p.holds(ctx, partition, offset, hash)
 		},

@@ -12,6 +12,7 @@ type Stages struct {
 	Taken     stage // ingestor's receipt → taken by the owner, per micro-batch, of its first tick
 	Committed stage // taken → committed
 	Candles   stage // ingestor's receipt of a candle's newest tick → acknowledged on candles
+	Flushed   stage // a flush of candles taken from the mailbox → acknowledged, and committed where there are transactions
 	SQL       stage // ingestor's receipt of a candle's newest tick → committed in the database
 }
 

@@ -33,6 +33,8 @@ type world struct {
 	known   string // the truth, once computed
 	fake    bool
 	killed  []string // members of the group that were killed
+	// transactions has processors write candles in transactions.
+	transactions bool
 }
 
 func newWorld(t testing.TB, brokers string) *world {
@@ -200,11 +202,15 @@ func dump(t testing.TB, db *sqlsink.DB) string {
 // config is that of a processor with a folder and a database.
 func (w *world) config(dir, dsn string) Config {
 	level := slog.LevelWarn
-	return Config{
+	cfg := Config{
 		Kafka: kafka.Config{Brokers: []string{w.brokers}}, Topics: w.topics, Dir: dir, Settings: w.settings(),
 		SQL: &sqlsink.Config{DSN: dsn}, SessionTimeout: testSession,
 		Log: slog.New(slog.NewTextHandler(w.Output(), &slog.HandlerOptions{Level: level})),
 	}
+	if w.transactions {
+		cfg.Transactions = &Transactions{}
+	}
+	return cfg
 }
 
 // running is a processor that runs.
@@ -339,28 +345,36 @@ func (w *world) lastCandles() map[string]schema.Candle {
 // zombie is the name of the tests' own writer to candles.
 const zombie = "zombie"
 
-// records gives all that stands in a topic.
+// records gives all that stands committed in a topic.
 func (w *world) records(topic string) (out []*kgo.Record) {
 	w.Helper()
 	ends, err := kadm.NewClient(w.client).ListEndOffsets(w.Context(), topic)
 	if err != nil {
 		w.Fatal(err)
 	}
-	client, err := kafka.Connect(w.Context(), kafka.Config{Brokers: []string{w.brokers}}, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	client, err := kafka.Connect(w.Context(), kafka.Config{Brokers: []string{w.brokers}}, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.KeepControlRecords())
 	if err != nil {
 		w.Fatal(err)
 	}
 	defer client.Close()
-	left := int64(0)
-	ends.Each(func(o kadm.ListedOffset) { left += o.Offset })
-	for left > 0 {
+	left := map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			left[o.Partition] = o.Offset
+		}
+	})
+	for len(left) > 0 {
 		f := client.PollFetches(w.Context())
 		if err := f.Err(); err != nil {
 			w.Fatal(err)
 		}
 		f.EachRecord(func(r *kgo.Record) {
-			left--
-			out = append(out, r)
+			if r.Offset+1 >= left[r.Partition] {
+				delete(left, r.Partition)
+			}
+			if !r.Attrs.IsControl() {
+				out = append(out, r)
+			}
 		})
 	}
 	return out

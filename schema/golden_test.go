@@ -87,8 +87,14 @@ func readGolden(t *testing.T) map[string][]byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return parseGolden(t, string(text))
+}
+
+func parseGolden(t *testing.T, text string) map[string][]byte {
+	t.Helper()
 	golden := map[string][]byte{}
-	for line := range strings.Lines(string(text)) {
+	var err error
+	for line := range strings.Lines(text) {
 		name, digits, _ := strings.Cut(strings.TrimSpace(line), ": ")
 		if golden[name], err = hex.DecodeString(digits); err != nil {
 			t.Fatalf("%s: %v", name, err)

@@ -23,6 +23,8 @@ type Settings struct {
 	SeriesBound  Time     // an old id with a time beyond the newest by more is a new series
 	SealAfter    Time     // after which a window that stays unproven may be sealed
 	Arithmetic   uint32   // 1: sums exact in 128 bits
+	Format       uint32   // of the records from here on, see LogFormat
+	Program      string   // version of the program that wrote them; no part of what state is
 }
 
 // defaultPeriods are those of a new log.
@@ -43,7 +45,8 @@ func (s *Settings) EnsureDefaults() {
 	setDefault(&s.GapAfter, 2*Second) // what reordering explains
 	setDefault(&s.SeriesBound, Minute)
 	setDefault(&s.SealAfter, 30*Day)
-	setDefault(&s.Arithmetic, 1)
+	setDefault(&s.Arithmetic, newestArithmetic)
+	setDefault(&s.Format, LogFormat)
 }
 
 func setDefault[T int32 | uint32 | Time](p *T, v T) {
@@ -72,8 +75,8 @@ func (s *Settings) Validate() error {
 	if !s.ThreeDay.plausible() || s.ThreeDay%Day != 0 {
 		return fmt.Errorf("three-day anchor: %v is not a midnight, UTC", s.ThreeDay)
 	}
-	if s.Arithmetic != 1 {
-		return fmt.Errorf("arithmetic: this program knows 1, the log wants %d", s.Arithmetic)
+	if err := s.known(); err != nil {
+		return err
 	}
 	for _, b := range []struct {
 		name     string
@@ -97,7 +100,7 @@ func (s *Settings) Validate() error {
 func (s *Settings) Calendar() Calendar { return Calendar{ThreeDay: s.ThreeDay} }
 
 // Diff names the settings in which s and o differ, each with both values; ""
-// means none. The revision is not compared.
+// means none. Revision and program are not compared.
 func (s *Settings) Diff(o *Settings) string {
 	var d []string
 	add := func(name string, a, b any, same bool) {
@@ -115,6 +118,7 @@ func (s *Settings) Diff(o *Settings) string {
 	add("series bound", s.SeriesBound.duration(), o.SeriesBound.duration(), s.SeriesBound == o.SeriesBound)
 	add("seal after", s.SealAfter.duration(), o.SealAfter.duration(), s.SealAfter == o.SealAfter)
 	add("arithmetic", s.Arithmetic, o.Arithmetic, s.Arithmetic == o.Arithmetic)
+	add("format", s.Format, o.Format, s.Format == o.Format)
 	return strings.Join(d, ", ")
 }
 
@@ -123,6 +127,10 @@ func (s *Settings) toProto() *schemapb.Settings {
 		Revision: s.Revision, Partitions: uint32(s.Partitions), ThreeDayAnchor: int64(s.ThreeDay), EmptySeconds: s.EmptySeconds,
 		FutureBound: int64(s.FutureBound), AliveBound: int64(s.AliveBound), GapAfter: int64(s.GapAfter),
 		SeriesBound: int64(s.SeriesBound), SealAfter: int64(s.SealAfter), Arithmetic: s.Arithmetic,
+		Program: s.Program,
+	}
+	if s.Format > 1 { // format 1 is written as it was before there were others
+		pb.Format = s.Format
 	}
 	for _, p := range s.Periods {
 		pb.Periods = append(pb.Periods, p.String())
@@ -135,6 +143,11 @@ func (s *Settings) fromProto(pb *schemapb.Settings) error {
 		Revision: pb.Revision, Partitions: int32(min(pb.Partitions, 1<<30)), ThreeDay: Time(pb.ThreeDayAnchor), EmptySeconds: pb.EmptySeconds,
 		FutureBound: Time(pb.FutureBound), AliveBound: Time(pb.AliveBound), GapAfter: Time(pb.GapAfter),
 		SeriesBound: Time(pb.SeriesBound), SealAfter: Time(pb.SealAfter), Arithmetic: pb.Arithmetic,
+		Format: max(pb.Format, 1), Program: plainVersion(pb.Program),
+	}
+	// A newer format may have periods that are not known here, so it comes first.
+	if err := s.known(); err != nil {
+		return fmt.Errorf("settings: %w", err)
 	}
 	for _, name := range pb.Periods {
 		p, err := ParsePeriod(name)

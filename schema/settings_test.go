@@ -16,7 +16,7 @@ func defaults() Settings {
 func TestSettingsDefaults(t *testing.T) {
 	s := defaults()
 	want := Settings{Revision: 1, Partitions: 4, Periods: []Period{P1s, P1m, P5m, P15m, P1h, P4h, P1d},
-		FutureBound: 10 * Second, AliveBound: 10 * Second, GapAfter: 2 * Second, SeriesBound: Minute, SealAfter: 30 * Day, Arithmetic: 1}
+		FutureBound: 10 * Second, AliveBound: 10 * Second, GapAfter: 2 * Second, SeriesBound: Minute, SealAfter: 30 * Day, Arithmetic: 1, Format: LogFormat}
 	if !reflect.DeepEqual(s, want) {
 		t.Errorf("%+v, want %+v", s, want)
 	}
@@ -40,7 +40,7 @@ func TestSettingsKeepWhatIsSet(t *testing.T) {
 		FutureBound: Minute, AliveBound: Minute, GapAfter: Second, SeriesBound: Hour, SealAfter: 2 * Day}
 	s.EnsureDefaults()
 	want := Settings{Revision: 3, Partitions: 7, Periods: []Period{P1m, P1h}, ThreeDay: -3 * Day, EmptySeconds: true,
-		FutureBound: Minute, AliveBound: Minute, GapAfter: Second, SeriesBound: Hour, SealAfter: 2 * Day, Arithmetic: 1}
+		FutureBound: Minute, AliveBound: Minute, GapAfter: Second, SeriesBound: Hour, SealAfter: 2 * Day, Arithmetic: 1, Format: LogFormat}
 	if !reflect.DeepEqual(s, want) {
 		t.Errorf("%+v, want %+v", s, want)
 	}
@@ -65,11 +65,13 @@ var changes = []struct {
 	{"series bound (1m0s here, 1m1s there)", func(s *Settings) { s.SeriesBound += Second }},
 	{"seal after (720h0m0s here, 744h0m0s there)", func(s *Settings) { s.SealAfter += Day }},
 	{"arithmetic (1 here, 2 there)", func(s *Settings) { s.Arithmetic = 2 }},
+	{"format (2 here, 1 there)", func(s *Settings) { s.Format = 1 }},
 }
 
 func TestSettingsDiff(t *testing.T) {
-	// A setting added later must get its line in changes: all but the revision.
-	if n := reflect.TypeFor[Settings]().NumField() - 1; n != len(changes) {
+	// A setting added later must get its line in changes: all but the
+	// revision and the program.
+	if n := reflect.TypeFor[Settings]().NumField() - 2; n != len(changes) {
 		t.Fatalf("%d settings, %d changes", n, len(changes))
 	}
 	a := defaults()
@@ -81,9 +83,9 @@ func TestSettingsDiff(t *testing.T) {
 		}
 	}
 	b := defaults()
-	b.Revision = 9
+	b.Revision, b.Program = 9, "1.0.0"
 	if got := a.Diff(&b); got != "" {
-		t.Errorf("Diff says %q of nothing but a revision", got)
+		t.Errorf("Diff says %q of a revision and a program", got)
 	}
 	changes[0].do(&b)
 	changes[3].do(&b)
@@ -118,7 +120,10 @@ func TestSettingsValidate(t *testing.T) {
 		{"gap after", func(s *Settings) { s.GapAfter = -1 }},
 		{"series bound", func(s *Settings) { s.SeriesBound = 2 * Day }},
 		{"seal after", func(s *Settings) { s.SealAfter = Hour }},
-		{"arithmetic", func(s *Settings) { s.Arithmetic = 2 }},
+		{"arithmetic 2 is in force from here on, this program knows up to 1; use the version that has written it", func(s *Settings) { s.Arithmetic = 2 }},
+		{"", func(s *Settings) { s.Format = 1 }},
+		{"the log has format 3 from here on, this program knows up to 2; use millrace 9.9.9 or later", func(s *Settings) { s.Format, s.Program = LogFormat+1, "9.9.9" }},
+		{"both begin at 1", func(s *Settings) { s.Format = 0 }},
 	} {
 		s := defaults()
 		c.do(&s)

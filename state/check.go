@@ -5,7 +5,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
 
 	"millrace/schema"
 )
@@ -28,10 +30,7 @@ func (v *View) Check() error {
 			return v.explain(fmt.Errorf("%w: %s: %w", errDamaged, name, err))
 		}
 	}
-	if err := v.checkWindows(); err != nil {
-		return v.explain(err)
-	}
-	return v.explain(v.checkKeys())
+	return v.explain(errors.Join(v.checkOthers(), v.checkWindows()))
 }
 
 // checkSymbol holds a symbol's row against itself and the position.
@@ -82,22 +81,60 @@ func (p *Partition) checkSymbol(y *symbol) error {
 	return nil
 }
 
-// checkWindows holds each window against its symbol's ids.
+// checkWindows goes through all windows once, in stretches of symbols beside one
+// another: it is what a restore takes longest at. Of what it finds the first is
+// told.
 func (v *View) checkWindows() error {
-	for _, name := range sortedKeys(v.p.symbols) {
-		y := v.p.symbols[name]
-		for _, r := range y.series {
-			if err := v.checkSeries(y, r); err != nil {
-				return err
-			}
+	names := sortedKeys(v.p.symbols)
+	n := max(1, min(runtime.GOMAXPROCS(0), len(names)))
+	found := make([]error, n)
+	var all sync.WaitGroup
+	from := []byte{windowPrefix}
+	for i := range n {
+		mine := names[i*len(names)/n : (i+1)*len(names)/n]
+		to := []byte{windowPrefix + 1}
+		if i+1 < n {
+			to = append([]byte{windowPrefix}, names[(i+1)*len(names)/n]...)
+		}
+		lo := from
+		all.Go(func() { found[i] = v.checkStretch(mine, lo, to) })
+		from = to
+	}
+	all.Wait()
+	for _, err := range found {
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (v *View) checkSeries(y *symbol, r *series) error {
-	n, trades, whole := int64(0), int64(0), r.since == noTime
-	err := scan(v.snap, appendSeriesKey(nil, y.name, r.period), appendSeriesKey(nil, y.name, r.period+1), func(key, row []byte) error {
+// tally is what was met of a series.
+type tally struct {
+	windows, trades int64
+	gone            bool // a window that follows what is forgotten
+}
+
+// checkStretch holds each window between two keys against its symbol's ids, and
+// what there is in all against what the symbols count.
+func (v *View) checkStretch(names []string, from, to []byte) error {
+	met := map[*series]*tally{}
+	for _, name := range names {
+		for _, r := range v.p.symbols[name].series {
+			met[r] = &tally{}
+		}
+	}
+	var y *symbol // of the series r
+	var r *series
+	var t *tally
+	var lead []byte // of the keys of its rows
+	err := scan(v.snap, from, to, func(key, row []byte) error {
+		if r == nil || len(key) != len(lead)+8 || !bytes.HasPrefix(key, lead) {
+			if y, r = v.seriesOf(key); r == nil || met[r] == nil {
+				return unknown(key)
+			}
+			t, lead = met[r], append(lead[:0], key[:len(key)-8]...)
+		}
 		w, err := v.window(y, r, windowStart(key), row)
 		if err == nil {
 			err = v.checkWindow(y, r, w)
@@ -105,20 +142,45 @@ func (v *View) checkSeries(y *symbol, r *series) error {
 		if err != nil {
 			return fmt.Errorf("%w: %s %v %v: %w", errDamaged, y.name, r.period, windowStart(key), err)
 		}
-		n++
-		trades += w.fig.Trades
-		whole = whole && !w.gone
+		t.windows++
+		t.trades += w.fig.Trades
+		t.gone = t.gone || w.gone
 		return nil
 	})
-	switch {
-	case err != nil:
-		return err
-	case n != r.kept:
-		return fmt.Errorf("%w: %s has %d windows of %v, wanted %d", errDamaged, y.name, n, r.period, r.kept)
-	case whole && trades != y.count, trades > y.count:
-		return fmt.Errorf("%w: the windows of %s of %v have %d trades, it counts %d", errDamaged, y.name, r.period, trades, y.count)
+	for _, name := range names {
+		y := v.p.symbols[name]
+		for _, r := range y.series {
+			t := met[r]
+			switch whole := r.since == noTime && !t.gone; {
+			case err != nil:
+				return err
+			case t.windows != r.kept:
+				return fmt.Errorf("%w: %s has %d windows of %v, wanted %d", errDamaged, y.name, t.windows, r.period, r.kept)
+			case whole && t.trades != y.count, t.trades > y.count:
+				return fmt.Errorf("%w: the windows of %s of %v have %d trades, it counts %d", errDamaged, y.name, r.period, t.trades, y.count)
+			}
+		}
 	}
-	return nil
+	return err
+}
+
+// seriesOf gives whose a window's row is; nil if nothing knows of it.
+func (v *View) seriesOf(key []byte) (*symbol, *series) {
+	name, rest, ok := bytes.Cut(key[1:], []byte{0})
+	y := v.p.symbols[string(name)]
+	if !ok || y == nil || len(rest) != 9 {
+		return nil, nil
+	}
+	for _, r := range y.series {
+		if r.period == schema.Period(rest[0]) {
+			return y, r
+		}
+	}
+	return nil, nil
+}
+
+func unknown(key []byte) error {
+	return fmt.Errorf("%w: a row with the key %x, which nothing knows of", errDamaged, key)
 }
 
 func (v *View) checkWindow(y *symbol, r *series, w *window) error {
@@ -140,25 +202,17 @@ func (v *View) checkWindow(y *symbol, r *series, w *window) error {
 	return nil
 }
 
-// checkKeys looks for rows that nothing knows of.
-func (v *View) checkKeys() error {
-	return scan(v.snap, nil, nil, func(key, _ []byte) error {
-		switch key[0] {
-		case metaKey[0]:
-			if string(key) == metaKey {
-				return nil
-			}
-		case symbolPrefix:
-			if v.p.symbols[string(key[1:])] != nil {
-				return nil
-			}
-		case windowPrefix:
-			name, rest, ok := bytes.Cut(key[1:], []byte{0})
-			if y := v.p.symbols[string(name)]; ok && y != nil && len(rest) == 9 &&
-				slices.ContainsFunc(y.series, func(r *series) bool { return r.period == schema.Period(rest[0]) }) {
-				return nil
-			}
+// checkOthers looks among the rows that are no windows for some that nothing
+// knows of.
+func (v *View) checkOthers() error {
+	look := func(key, _ []byte) error {
+		if string(key) == metaKey || key[0] == symbolPrefix && v.p.symbols[string(key[1:])] != nil {
+			return nil
 		}
-		return fmt.Errorf("%w: a row with the key %x, which nothing knows of", errDamaged, key)
-	})
+		return unknown(key)
+	}
+	if err := scan(v.snap, nil, []byte{windowPrefix}, look); err != nil {
+		return err
+	}
+	return scan(v.snap, []byte{windowPrefix + 1}, nil, look)
 }

@@ -99,7 +99,10 @@ func (r *reader) end(what string) error {
 
 // rowVersion leads every row. A change of any row's form is a new number, a new
 // golden file and a line in the CHANGELOG.
-const rowVersion = 1
+//
+// Version 2 has a window's top and the position's history; what version 1 wrote
+// is read as without.
+const rowVersion = 2
 
 // Keys of the store, each led by one byte:
 //
@@ -148,12 +151,19 @@ func (win *window) append(dst []byte) []byte {
 	w.sum(f.Quote)
 	w.sum(f.TakerVolume)
 	w.sum(f.TakerQuote)
+	top := win.top.id > f.Last
+	w.bool(top)
+	if top {
+		w.int(win.top.id)
+		w.decimal(win.top.price)
+	}
 	return w
 }
 
 func (win *window) decode(row []byte) error {
 	r := reader{b: row}
-	if v := r.uint(); v != rowVersion {
+	v := r.uint()
+	if v < 1 || v > rowVersion {
 		return fmt.Errorf("%w: window of version %d", errDamaged, v)
 	}
 	win.gone = r.bool()
@@ -164,6 +174,9 @@ func (win *window) decode(row []byte) error {
 	f.Trades = r.int()
 	f.Open, f.High, f.Low, f.Close = r.decimal(), r.decimal(), r.decimal(), r.decimal()
 	f.Volume, f.Quote, f.TakerVolume, f.TakerQuote = r.sum(), r.sum(), r.sum(), r.sum()
+	if v >= 2 && r.bool() {
+		win.top = basis{r.int(), r.decimal()}
+	}
 	return r.end("window")
 }
 
@@ -239,7 +252,7 @@ func (y *symbol) append(dst []byte) []byte {
 // decode reads a symbol's row. ingestor gives the ingestor of a name.
 func (y *symbol) decode(row []byte, ingestor func(string) *ingestor) error {
 	r := reader{b: row}
-	if v := r.uint(); v != rowVersion {
+	if v := r.uint(); v < 1 || v > rowVersion {
 		return fmt.Errorf("%w: symbol of version %d", errDamaged, v)
 	}
 	y.era = uint8(r.uint())
@@ -308,14 +321,23 @@ func (p *Partition) appendMeta(dst []byte) ([]byte, error) {
 		w.bytes(id)
 		w.time(p.ingestors[id].w)
 	}
+	w.uint(uint64(p.history.met))
+	w.uint(uint64(len(p.history.skips)))
+	for _, s := range p.history.skips {
+		w.int(s.from)
+		w.int(s.to)
+		w.uint(s.hash)
+	}
 	return w, nil
 }
 
 func (p *Partition) decodeMeta(row []byte) error {
 	r := reader{b: row}
-	if v := r.uint(); v > rowVersion {
+	v := r.uint()
+	if v > rowVersion {
 		return fmt.Errorf("%w: its rows are of format %d, this program reads up to %d; use the millrace that wrote it, or a later one", ErrNewer, v, rowVersion)
-	} else if v != rowVersion {
+	}
+	if v < 1 {
 		return fmt.Errorf("%w: meta of version %d", errDamaged, v)
 	}
 	if copy(p.pos.TopicID[:], r.bytes()) != len(p.pos.TopicID) {
@@ -330,6 +352,13 @@ func (p *Partition) decodeMeta(row []byte) error {
 	for range r.count() {
 		g := &ingestor{id: r.bytes(), w: r.time()}
 		p.ingestors[g.id] = g
+	}
+	if v >= 2 {
+		p.history.met = int(r.uint())
+		for range r.count() {
+			p.history.skips = append(p.history.skips, skip{r.int(), r.int(), r.uint()})
+		}
+		p.pos.History = p.history.hash()
 	}
 	if err := r.end("meta"); err != nil {
 		return err

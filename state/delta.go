@@ -134,6 +134,7 @@ func (p *Partition) mergeFirst(y *symbol, r *series) {
 		return
 	}
 	r.first = basis{d.fig.Last, d.fig.Close}
+	p.raise(y, r, 0, r.first, d.closeOff)
 	if _, from, _ := y.left(p.cal, r); len(r.win) == 0 {
 		if y.watermark > from {
 			r.tail = max(r.tail, d.closeOff)
@@ -158,6 +159,11 @@ func (p *Partition) mergeDelta(y *symbol, r *series, start schema.Time) {
 		w = r.insert(i, start, p.cal.End(r.period, start))
 		w.quiet = d.firstOff
 		r.kept++
+		if i > 0 {
+			w.top = r.win[i-1].foot()
+		} else if r.since != noTime {
+			w.top = r.first
+		}
 		if before := y.runStart(p, r, i); before < start {
 			w.proven = p.runProven(y, r, before, start)
 			r.touch(before, start)
@@ -171,6 +177,7 @@ func (p *Partition) mergeDelta(y *symbol, r *series, start schema.Time) {
 	}
 	if rises {
 		p.quietAfter(y, r, i, d.closeOff) // their basis is the last trade before them
+		p.raise(y, r, i+1, w.foot(), d.closeOff)
 	}
 	if fresh {
 		w.status = y.ruling(w)
@@ -178,6 +185,15 @@ func (p *Partition) mergeDelta(y *symbol, r *series, start schema.Time) {
 	w.changed = max(w.changed, d.lastOff)
 	w.received = max(w.received, d.received)
 	w.dirty = true
+}
+
+// raise lets the windows from i on know of a trade before them. Most have a
+// higher id themselves: then so have all behind.
+func (p *Partition) raise(y *symbol, r *series, i int, b basis, off int64) {
+	for ; i < len(r.win) && !r.win[i].cut && r.win[i].foot().id < b.id; i++ {
+		r.win[i].top, r.win[i].unsaved = b, true
+		p.quietAfter(y, r, i, off)
+	}
 }
 
 // quietAfter notes that the run of empty windows behind window i has changed.

@@ -9,16 +9,23 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
+
+func fixedLog() []entry {
+	r := rand.New(rand.NewPCG(3, 7))
+	m := makeMarket(r, "BTCUSDT")
+	m.trades = m.trades[:min(len(m.trades), 40)]
+	return makeLog(r, []market{m})
+}
 
 // TestRowsOfTheFormat holds the store's rows after a fixed log against bytes
 // that are kept: whoever changes them changes rowVersion, FORMAT.md and the
 // CHANGELOG too. MILLRACE_GOLDEN=write writes them anew.
 func TestRowsOfTheFormat(t *testing.T) {
-	r := rand.New(rand.NewPCG(3, 7))
-	m := makeMarket(r, "BTCUSDT")
-	m.trades = m.trades[:min(len(m.trades), 40)]
-	h := play(t, makeLog(r, []market{m}), always, never)
+	h := play(t, fixedLog(), always, never)
 	defer closeStore(t, h)
 	var b strings.Builder
 	rows := h.rows()
@@ -37,5 +44,66 @@ func TestRowsOfTheFormat(t *testing.T) {
 	}
 	if got := b.String(); got != string(want) {
 		t.Fatalf("the rows have another form:\n%s\nwanted\n%s", got, want)
+	}
+}
+
+// TestRowsOfVersion1: what the first version wrote is read as this one has it.
+func TestRowsOfVersion1(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("testdata", "rows.v1.golden"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fs := vfs.NewMem()
+	db, err := openPebble(Options{Dir: "old", FS: fs, Complain: func(string) {}}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		var k, v []byte
+		if _, err := fmt.Sscanf(line, "%x %x", &k, &v); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Set(k, v, pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	old, err := OpenView(Options{Dir: "old", FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	if err := old.Check(); err != nil {
+		t.Fatal(err)
+	}
+	h := play(t, fixedLog(), always, never)
+	defer closeStore(t, h)
+	now, err := h.s.View()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer now.Close()
+	var rows [2][]string
+	for i, v := range []*View{old, now} {
+		err := v.Since(0, 1000, func(c *Changes) error {
+			for _, x := range c.Candles {
+				rows[i] = append(rows[i], fmt.Sprintf("%+v", x))
+			}
+			for _, x := range c.Runs {
+				rows[i] = append(rows[i], fmt.Sprintf("%+v", x))
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(rows[0]) == 0 || !slices.Equal(rows[0], rows[1]) {
+		t.Errorf("it publishes\n%s\nwanted\n%s", strings.Join(rows[0], "\n"), strings.Join(rows[1], "\n"))
+	}
+	if old.Position() != now.Position() {
+		t.Errorf("it stands at %+v, wanted %+v", old.Position(), now.Position())
 	}
 }

@@ -117,13 +117,13 @@ func (h *harness) since(c *schema.Candle) schema.Time {
 	return noTime
 }
 
-// basis is the last trade before an empty window: of the window next before it
-// that has trades, the one with the highest id. Without one it is the anchor.
+// basis is the last trade before an empty window, the one with the highest id.
+// Without one it is the anchor.
 func (n *naive) basis(cal schema.Calendar, c *schema.Candle) (id int64, price schema.Decimal, ok bool) {
-	before, id := schema.MinTime, int64(-1)
+	id = -1
 	for _, tr := range n.trades {
-		if s := cal.Start(c.Period, tr.Time); s < c.Start && (s > before || s == before && tr.Last > id) {
-			before, id, price, ok = s, tr.Last, tr.Price, true
+		if tr.Time < c.Start && tr.Last > id {
+			id, price, ok = tr.Last, tr.Price, true
 		}
 	}
 	return id, price, ok

@@ -14,6 +14,7 @@ type Position struct {
 	Offset    int64  // next record to apply
 	Epoch     int32  // leader epoch of the last record applied
 	Hash      uint64 // hash of the last record applied
+	History   uint64 // of the stretches that were skipped; 0: none was
 }
 
 // Record is what one record of the log says, beside its tick.
@@ -59,6 +60,7 @@ type Counts struct {
 // which records were cut into micro-batches. It belongs to one goroutine.
 type Partition struct {
 	pos      Position
+	history  history
 	settings *schema.Settings // in force; nil before the first
 	cal      schema.Calendar
 	base     schema.Period // what a delta spans
@@ -118,6 +120,10 @@ func (p *Partition) LogTime() schema.Time { return p.logTime }
 // nil; tick is used only until Apply returns.
 func (p *Partition) Apply(r Record, tick *schema.Tick, err error) {
 	p.offset = r.Offset
+	if r.Offset > p.pos.Offset {
+		p.history.skip(p.pos.Offset, r.Offset)
+		p.pos.History = p.history.hash()
+	}
 	p.pos.Offset, p.pos.Epoch, p.pos.Hash = r.Offset+1, r.Epoch, r.Hash
 	p.counts.Records++
 	if r.Appended > p.logTime {
@@ -231,7 +237,7 @@ func (p *Partition) resettle(y *symbol) {
 	for _, r := range y.series {
 		had[r.period] = r
 		if n := len(r.win); n > 0 {
-			last = basis{r.win[n-1].fig.Last, r.win[n-1].fig.Close}
+			last = r.win[n-1].foot()
 		} else if r.since != noTime {
 			last = r.first
 		}

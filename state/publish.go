@@ -91,7 +91,7 @@ func (y *symbol) runs(dst []Run, p *Partition, r *series, from, to schema.Time) 
 		var start schema.Time
 		if i > 0 {
 			w := r.win[i-1]
-			b, start = basis{w.fig.Last, w.fig.Close}, w.end
+			b, start = w.foot(), w.end
 		} else if first, from, ok := y.left(p.cal, r); ok {
 			b, start = first, from
 		} else {

@@ -92,8 +92,17 @@ func Open(o Options, topicID [16]byte, partition int32) (*Store, error) {
 	return s, nil
 }
 
+// New rows come to the end of each series, so all over the keys: what is written
+// lately touches a table of every symbol. Small tables, and little gathered
+// above the lowest levels, keep what compactions rewrite, and so what a
+// checkpoint uploads, near to what has changed.
+const (
+	tableSize     = 1 << 20
+	baseLevelSize = 8 << 20
+)
+
 func openPebble(o Options, readOnly bool) (*pebble.DB, error) {
-	db, err := pebble.Open(o.Dir, &pebble.Options{
+	options := &pebble.Options{
 		FS:                 o.FS,
 		ReadOnly:           readOnly,
 		Logger:             complainer{o.Complain},
@@ -105,7 +114,12 @@ func openPebble(o Options, readOnly bool) (*pebble.DB, error) {
 		// The log is the source of truth: the write-ahead log only shortens the
 		// replay after a crash, so it is written but never waited for.
 		WALBytesPerSync: 1 << 20,
-	})
+		LBaseMaxBytes:   baseLevelSize,
+	}
+	for i := range options.TargetFileSizes {
+		options.TargetFileSizes[i] = tableSize
+	}
+	db, err := pebble.Open(o.Dir, options)
 	if err != nil {
 		if isLocked(err) {
 			return nil, fmt.Errorf("%w: %s: %w", ErrLocked, o.Dir, err)
@@ -294,8 +308,8 @@ func (s *Store) Commit() (*Changes, error) {
 		y.dropped = nil
 		for _, r := range y.series {
 			for _, w := range r.win {
-				if w.dirty || w.quiet > p.committed {
-					w.dirty = false
+				if w.dirty || w.unsaved || w.quiet > p.committed {
+					w.dirty, w.unsaved = false, false
 					s.key = appendWindowKey(s.key[:0], y.name, r.period, w.start)
 					s.row = w.append(s.row[:0])
 					if err := b.Set(s.key, s.row, nil); err != nil {

@@ -130,7 +130,7 @@ func (v *View) series(y *symbol, r *series, offset int64, at **Changes, full fun
 		if w.changed >= offset && y.published(r, w.start) {
 			c.Candles = append(c.Candles, y.candle(r, w))
 		}
-		b, from, known = basis{w.fig.Last, w.fig.Close}, w.end, true
+		b, from, known = w.foot(), w.end, true
 		return full()
 	})
 	if err == nil && n != r.kept {
@@ -186,7 +186,7 @@ func (v *View) Candle(name string, period schema.Period, start schema.Time) (c s
 		if w.start == start {
 			return y.candle(r, w), true, nil
 		}
-		b, from, known = basis{w.fig.Last, w.fig.Close}, w.end, true
+		b, from, known = w.foot(), w.end, true
 	}
 	if it.SeekGE(appendWindowKey(nil, name, period, start)) {
 		next, err := v.window(y, r, windowStart(it.Key()), it.Value())

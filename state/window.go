@@ -16,7 +16,11 @@ type window struct {
 	changed, quiet int64
 	received       schema.Time // of its newest trade; not stored
 	status         schema.Status
-	dirty          bool
+	// top is the last trade before the window where that has a higher id than
+	// its own last: times fell as ids rose. Else it says nothing.
+	top     basis
+	dirty   bool
+	unsaved bool // must be written, though nothing that it publishes changed
 	// cut: the window before it is in the store alone, and all between the two
 	// is proven.
 	cut bool
@@ -24,6 +28,17 @@ type window struct {
 	gone bool
 	// proven: the run of empty windows before it is proven, so it stays as it is.
 	proven bool
+}
+
+// foot is what the empty windows behind it stand on: of all trades up to its
+// end the one with the highest id. So it only rises, whatever comes later, and
+// their version with it; the window's own last trade would fall where a new
+// window with lower ids comes between.
+func (w *window) foot() basis {
+	if w.top.id > w.fig.Last {
+		return w.top
+	}
+	return basis{w.fig.Last, w.fig.Close}
 }
 
 // series is a symbol's windows of one period.

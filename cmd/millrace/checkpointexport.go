@@ -3,18 +3,15 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
 
-	sqlsink "millrace/processor/sink/sql"
 	"millrace/schema"
 	"millrace/state"
 	"millrace/state/checkpoint"
@@ -23,18 +20,20 @@ import (
 func (a *app) checkpointExport() command {
 	var o struct {
 		format, out, symbol string
-		empties             bool
+		empties, json       bool
 	}
 	return command{
 		use:   "export CHECKPOINT",
-		short: "the candles of a checkpoint as CSV or as SQL upserts",
-		long: "Downloads a checkpoint, verifies it, and writes what it publishes: as CSV, with the columns of the SQL store, or as the upserts with which that is written. " +
+		short: "the candles of a checkpoint as CSV, JSON, Parquet or SQL upserts",
+		long: "Downloads a checkpoint, verifies it, and writes what it publishes, with the columns of the SQL store: as CSV, as lines of JSON, as Parquet (decimals are DECIMAL, times are UTC), or as the upserts with which the store is written. " +
 			"In SQL a row that stands there with a higher version stays as it is, so running them is always safe.",
-		example: "millrace checkpoint export 0/184467-3f9a --format csv --out candles.csv\n" +
+		example: "millrace checkpoint export 0/184467-3f9a --out candles.parquet\n" +
+			"millrace checkpoint export 0/184467-3f9a --json --symbol BTCUSDT\n" +
 			"millrace checkpoint export 0/184467-3f9a --format mysql | mysql market",
 		groups: checkpointGroups, leave: checkpointLeave, args: 1,
 		own: func(f *pflag.FlagSet) {
-			f.StringVar(&o.format, "format", "csv", "`FORMAT`: csv, mysql or sqlite")
+			f.StringVar(&o.format, "format", "", "`FORMAT`: csv, ndjson, parquet, mysql or sqlite; without it as --out ends, else csv")
+			f.BoolVar(&o.json, "json", false, "a line of JSON for each candle: --format ndjson")
 			f.StringVar(&o.out, "out", "", "`FILE` to write; without it standard output")
 			f.StringVar(&o.symbol, "symbol", "", "only this `SYMBOL`")
 			f.BoolVar(&o.empties, "empties", true, "windows without trades too")
@@ -43,47 +42,70 @@ func (a *app) checkpointExport() command {
 			if len(args) == 0 {
 				return usagef("wanted the name of a checkpoint; see millrace checkpoint list")
 			}
+			format, err := formatOf(o.format, o.out, o.json)
+			if err != nil {
+				return err
+			}
 			v, err := openVault(ctx, s, false)
 			if err != nil {
 				return err
 			}
 			defer v.close()
 			quiet := *a
-			out := a.stdout
 			if o.out == "" {
 				quiet.stdout = io.Discard // no bar among the rows
-			} else {
-				f, err := os.Create(o.out)
-				if err != nil {
-					return usagef("--out: %w", err)
-				}
-				defer f.Close() //nolint:errcheck // Sync has told
-				out = f
-			}
-			w := bufio.NewWriterSize(out, 1<<16)
-			write, err := newExport(o.format, w)
-			if err != nil {
-				return err
 			}
 			n := 0
 			err = quiet.within(ctx, v, args[0], func(_ *checkpoint.Manifest, view *state.View) error {
-				return candlesOf(view, strings.ToUpper(o.symbol), o.empties, func(rows []schema.Candle) error {
-					n += len(rows)
-					return write(rows)
+				return a.intoFile(o.out, func(out io.Writer) error {
+					w := bufio.NewWriterSize(out, 1<<16)
+					rows, err := newRowWriter(format, w)
+					if err != nil {
+						return err
+					}
+					err = candlesOf(view, strings.ToUpper(o.symbol), o.empties, func(some []schema.Candle) error {
+						n += len(some)
+						return rows.Write(some)
+					})
+					if err == nil {
+						err = rows.Close()
+					}
+					if err == nil {
+						err = w.Flush()
+					}
+					return err
 				})
 			})
-			if err == nil {
-				err = w.Flush()
-			}
-			if f, ok := out.(*os.File); ok && err == nil && o.out != "" {
-				err = f.Sync()
-			}
 			if err == nil && o.out != "" {
 				_, err = fmt.Fprintf(a.stdout, "%s in %s\n", plural(n, "candle"), o.out)
 			}
 			return err
 		},
 	}
+}
+
+// intoFile calls f with the file of a name, which is there once it is whole; or
+// with standard output, without a name.
+func (a *app) intoFile(name string, f func(io.Writer) error) (err error) {
+	if name == "" {
+		return f(a.stdout)
+	}
+	part := name + ".writing"
+	w, err := os.Create(part)
+	if err != nil {
+		return usagef("--out: %w", err)
+	}
+	if err = f(w); err == nil {
+		err = w.Sync()
+	}
+	err = errors.Join(err, w.Close())
+	if err == nil {
+		err = os.Rename(part, name)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(part))
+	}
+	return nil
 }
 
 // candlesOf calls yield with what a view publishes, in pieces.
@@ -120,36 +142,6 @@ func candlesOf(v *state.View, symbol string, empties bool, yield func([]schema.C
 		}
 		return err
 	})
-}
-
-// newExport gives what writes rows in a format.
-func newExport(format string, w io.Writer) (func([]schema.Candle) error, error) {
-	if format != "csv" {
-		script, err := sqlsink.NewScript(format)
-		if err != nil {
-			return nil, usagef("--format: %q is not one of csv, mysql, sqlite", format)
-		}
-		return func(rows []schema.Candle) error { return script.Write(w, rows) }, nil
-	}
-	out := csv.NewWriter(w)
-	if err := out.Write(strings.Split(sqlsink.Columns, ", ")); err != nil {
-		return nil, err
-	}
-	return func(rows []schema.Candle) error {
-		for i := range rows {
-			if err := out.Write(csvRow(&rows[i])); err != nil {
-				return err
-			}
-		}
-		out.Flush()
-		return out.Error()
-	}, nil
-}
-
-func csvRow(c *schema.Candle) []string {
-	num := func(n int64) string { return strconv.FormatInt(n, 10) }
-	return []string{c.Symbol, c.Period.String(), c.Start.String(), c.Open.String(), c.High.String(), c.Low.String(), c.Close.String(), c.Volume.String(), c.Quote.String(), num(c.Trades),
-		c.TakerVolume.String(), c.TakerQuote.String(), num(c.First), num(c.Last), c.Status.String(), num(c.Missing), num(int64(c.Version))}
 }
 
 // diffJSON is how two checkpoints differ.

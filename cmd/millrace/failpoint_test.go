@@ -9,10 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/internal/failpoint"
+	"millrace/internal/kafka"
 	"millrace/internal/testenv"
+	"millrace/schema"
 )
 
 // TestEveryFailpoint kills a real process at each step that has a name, twice,
@@ -30,7 +33,16 @@ func TestEveryFailpoint(t *testing.T) {
 		write(t, dumps[i], string(bytes.Join(part, nil)))
 	}
 	want := dumped(t, develop(t, "", m.file, dumps[0], dumps[1]).sql)
+	var names []string
 	for _, name := range failpoint.Names() {
+		if !aroundCheckpoints(name) { // those have a test of their own
+			names = append(names, name)
+		}
+		if strings.HasPrefix(name, "candles.") { // in mid-transaction, too
+			names = append(names, "transaction/"+name)
+		}
+	}
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newParts(t, testenv.SharedMariaDB(t))
@@ -41,8 +53,13 @@ func TestEveryFailpoint(t *testing.T) {
 			process := append([]string{"process", "--ticks-topic", p.ticks, "--sql", p.sql, "--data", filepath.Join(t.TempDir(), "data")}, p.log()...)
 			bridge := append([]string{"bridge", "--nats", p.nats.URL}, p.log()...)
 			role, _, _ := strings.Cut(name, ".")
+			name, inside := strings.CutPrefix(name, "transaction/")
+			transactions := inside || role == "transaction"
+			if transactions {
+				process = append(process, "--candles-transactions")
+			}
 			if role == "ingest" {
-				p.dies(name, nil, replay(m.file, dumps[0], dumps[1])...)
+				p.dies(name, nil, nil, replay(m.file, dumps[0], dumps[1])...)
 			}
 			spawn(t, replay(dumps[0])...).succeed()
 			p.garbage()
@@ -51,14 +68,17 @@ func TestEveryFailpoint(t *testing.T) {
 				p.garbage()
 			}
 			switch role {
-			case "state", "processor", "candles", "sql":
-				p.dies(name, more, process...)
+			case "state", "processor", "candles", "transaction", "transaction/candles", "sql":
+				p.dies(name, nil, more, process...)
+			case "ingest", "bridge":
+			default:
+				t.Fatalf("no process is known that has the steps of %s", role)
 			}
 			more()
 			processor := spawn(t, process...)
 			processor.await("partition assigned")
 			if role == "bridge" {
-				p.dies(name, p.garbage, bridge...)
+				p.dies(name, nil, p.garbage, bridge...)
 			}
 			passes := spawn(t, bridge...)
 			p.settled()
@@ -68,31 +88,92 @@ func TestEveryFailpoint(t *testing.T) {
 			s.onceFinal(want)
 			processor.stop()
 			passes.stop()
+			if transactions {
+				p.rising()
+			}
 		})
 	}
 }
 
+// rising reads candles as one who can't compare versions: committed records, of
+// which the last of a key counts.
+func (p *parts) rising() {
+	p.t.Helper()
+	admin := kadm.NewClient(p.client)
+	ends, err := admin.ListCommittedOffsets(p.t.Context(), p.candles)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	client, err := kafka.Connect(p.t.Context(), defaulted(p.brokers), kgo.ConsumeTopics(p.candles),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.KeepControlRecords())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer client.Close()
+	left := map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			left[o.Partition] = o.Offset
+		}
+	})
+	last, marks := map[string]schema.Version{}, 0
+	for len(left) > 0 {
+		fetches := client.PollFetches(p.t.Context())
+		if err := fetches.Err(); err != nil {
+			p.t.Fatal(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if r.Offset+1 >= left[r.Partition] {
+				delete(left, r.Partition)
+			}
+			if r.Attrs.IsControl() {
+				marks++
+				return
+			}
+			c, err := schema.DecodeCandle(r.Value)
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			if c.Version < last[string(r.Key)] {
+				p.t.Errorf("%s at %d goes back from version %d to %d", r.Key, r.Offset, last[string(r.Key)], c.Version)
+			}
+			last[string(r.Key)] = c.Version
+		})
+	}
+	if marks == 0 {
+		p.t.Error("there was no transaction")
+	}
+}
+
 // dies runs the program, twice, until it reaches a step. more brings more to do.
-func (p *parts) dies(name string, more func(), args ...string) {
+func (p *parts) dies(name string, env []string, more func(), args ...string) {
 	p.t.Helper()
 	for range 2 {
-		c := spawnWith(p.t, childBound, []string{failpoint.Variable + "=" + name}, args...)
-		tick := time.NewTicker(time.Second)
-		for bound := time.After(patience); c.running(); {
-			select {
-			case <-c.done:
-			case <-tick.C:
-				if more != nil && p.lacks(p.t.Context()) == nil {
-					more()
-				}
-			case <-bound:
-				p.t.Fatalf("%s is not reached\n%s", name, tail(c.log.String()))
+		p.diesOnce(name, env, more, args...)
+	}
+}
+
+func (p *parts) diesOnce(name string, env []string, more func(), args ...string) {
+	p.t.Helper()
+	c := spawnWith(p.t, childBound, append([]string{failpoint.Variable + "=" + name}, env...), args...)
+	tick := time.NewTicker(time.Second)
+	for bound := time.After(patience); c.running(); {
+		select {
+		case <-c.done:
+		case <-tick.C:
+			if more != nil && p.lacks(p.t.Context()) == nil {
+				more()
 			}
+		case <-bound:
+			p.t.Fatalf("%s is not reached\n%s", name, tail(c.log.String()))
 		}
-		tick.Stop()
-		if status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
-			p.t.Fatalf("%s: not killed but ended: %v\n%s", name, c.cmd.ProcessState, tail(c.log.String()))
-		}
+	}
+	tick.Stop()
+	if status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
+		p.t.Fatalf("%s: not killed but ended: %v\n%s", name, c.cmd.ProcessState, tail(c.log.String()))
 	}
 }
 

@@ -61,7 +61,15 @@ const partitions = 4
 
 func newParts(t *testing.T, maria *testenv.MariaDB) *parts {
 	t.Helper()
-	p := &parts{t: t, brokers: testenv.SharedKafka(t).Brokers, sql: maria.NewDatabase(t), nats: testenv.StartNATSProcess(t)}
+	p := partsOn(t, testenv.SharedKafka(t).Brokers, maria)
+	p.nats = testenv.StartNATSProcess(t)
+	return p
+}
+
+// partsOn are parts on any Kafka, without NATS.
+func partsOn(t *testing.T, brokers string, maria *testenv.MariaDB) *parts {
+	t.Helper()
+	p := &parts{t: t, brokers: brokers, sql: maria.NewDatabase(t)}
 	p.ticks = "ticks-" + filepath.Base(p.sql)
 	p.candles = "candles-" + filepath.Base(p.sql)
 	client, err := kafka.Connect(t.Context(), defaulted(p.brokers))
@@ -152,6 +160,21 @@ func (p *parts) lacks(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// ends are where the partitions of a topic end.
+func (p *parts) ends(topic string) map[int32]int64 {
+	p.t.Helper()
+	listed, err := kadm.NewClient(p.client).ListEndOffsets(p.t.Context(), topic)
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	all := map[int32]int64{}
+	listed.Each(func(o kadm.ListedOffset) { all[o.Partition] = o.Offset })
+	return all
 }
 
 // dumped is the dump of a database's candles.

@@ -85,6 +85,9 @@ func openProcessor(ctx context.Context, s *settings, keeping *keeping, log *slog
 			return nil
 		},
 	}
+	if s.Process.Transactions {
+		cfg.Transactions = &processor.Transactions{Timeout: s.Process.TransactionTimeout}
+	}
 	if s.SQL.DSN != "" {
 		q, err := s.SQL.config(s.Process.Keep, log)
 		if err != nil {

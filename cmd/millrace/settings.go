@@ -107,9 +107,11 @@ type binanceSettings struct {
 }
 
 type processSettings struct {
-	MicroBatch time.Duration
-	Standby    int
-	Keep       []keepDays
+	MicroBatch         time.Duration
+	Standby            int
+	Keep               []keepDays
+	Transactions       bool // candles come in transactions
+	TransactionTimeout time.Duration
 }
 
 // checkpointSettings are where copies of the state are kept, and which.

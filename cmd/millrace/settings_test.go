@@ -57,7 +57,7 @@ func TestRowsFillFieldsOfTheirOwn(t *testing.T) {
 		"days": "2024-08-01..2024-08-07", "kind": "aggTrades", "binance-dumps": "http://a", "history": "day",
 		"log-level": "debug", "log-format": "json",
 		"market-start": "2001-02-03", "market-until": "2001-02-03", "wait-for": "AUSDT", "rest-retention": "5m",
-		"checkpoint-every": "73m", "checkpoint-keep-for": "74m"}
+		"transaction-timeout": "11s", "checkpoint-every": "73m", "checkpoint-keep-for": "74m"}
 	for i := range table {
 		r := &table[i]
 		text, ok := samples[r.name]

@@ -51,7 +51,7 @@ func TestCallsAskAndWeigh(t *testing.T) {
 	const at = schema.Time(1_700_000_000_123_456)
 	ctx := context.Background()
 	h := hear(t, map[string]string{
-		"/api/v3/time": `{"serverTime":1700000000123}`, "/api/v3/ping": `{}`, "/api/v3/exchangeInfo": `{}`,
+		"/api/v3/time": `{"serverTime":1700000000123}`, "/api/v3/ping": `{}`, "/api/v3/exchangeInfo": `{"symbols":[{"symbol":"AB"}]}`,
 		"/api/v3/trades": `[]`, "/api/v3/historicalTrades": `[]`, "/api/v3/aggTrades": `[]`, "/api/v3/klines": `[]`, "/api/v3/ticker/24hr": `[]`,
 	})
 	for _, c := range []struct {

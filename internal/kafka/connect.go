@@ -36,6 +36,8 @@ func (c *Config) Options() ([]kgo.Opt, error) {
 		kgo.Dialer(dial),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.DisableClientMetrics(),
+		// What a transaction has not committed, or has aborted, was never told.
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// After a leader has moved or a topic was made, the client asks no more
 		// often than this where a partition is; kgo's 5 s would be a pause of 5 s.
 		kgo.MetadataMinAge(250 * time.Millisecond),

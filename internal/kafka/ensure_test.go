@@ -265,6 +265,42 @@ func TestEnsureWithoutSettingsLeft(t *testing.T) {
 	})
 }
 
+// Retention may leave partitions that begin with settings of different
+// revisions: the newest count. Of one revision there is only one set.
+func TestEnsureWithTwoRevisions(t *testing.T) {
+	client, topics := connect(t, testenv.StartFake(t).Brokers), names(t, "")
+	first, err := kafka.Ensure(t.Context(), client, topics, schema.Settings{Partitions: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := first.Settings
+	later.Revision++
+	later.EmptySeconds = true
+	begin := func(partition int32, s schema.Settings) {
+		t.Helper()
+		value, err := schema.AppendControl(nil, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		produce(t, client, topics.Ticks, partition, value)
+		var at kadm.Offsets
+		at.Add(kadm.Offset{Topic: topics.Ticks, Partition: partition, At: 1})
+		if r, err := kadm.NewClient(client).DeleteRecords(t.Context(), at); err != nil || r.Error() != nil {
+			t.Fatal(err, r.Error())
+		}
+	}
+	begin(1, later)
+	l, err := kafka.Ensure(t.Context(), client, topics, schema.Settings{})
+	if err != nil || !l.Known || l.Settings.Revision != later.Revision || !l.Settings.EmptySeconds {
+		t.Errorf("%+v, %v", l, err)
+	}
+	later.GapAfter *= 2
+	begin(2, later)
+	if _, err := kafka.Ensure(t.Context(), client, topics, schema.Settings{}); err == nil || !strings.Contains(err.Error(), "partitions 2 and 1 begin with different settings: gap after") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // Two roles that start at once with different settings must not both write.
 func TestEnsureTwiceAtOnce(t *testing.T) {
 	servers(t, func(t *testing.T, brokers string) {

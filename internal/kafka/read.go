@@ -37,24 +37,32 @@ func Hash(rec *kgo.Record) uint64 {
 var ErrOffset = errors.New("offset is not in the log")
 
 // Read gets the first record at or after offset by a request of its own: no
-// consumer of the client's is touched. It is nil if there is none yet.
+// consumer of the client's is touched. It is nil if there is none yet. Marks of
+// transactions, and what was aborted or is undecided, are no records.
 // Errors wrap ErrOffset where the log does not have the offset.
 func Read(ctx context.Context, client *kgo.Client, topic string, id TopicID, partition int32, offset int64) (*kgo.Record, error) {
-	var rec *kgo.Record
-	err := retry(ctx, func() (err error) {
-		rec, err = read(ctx, client, topic, id, partition, offset)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("kafka: read %s/%d at %d: %w", topic, partition, offset, err)
+	for at := offset; ; {
+		var rec *kgo.Record
+		var next int64
+		err := retry(ctx, func() (err error) {
+			rec, next, err = read(ctx, client, topic, id, partition, at)
+			return err
+		})
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("kafka: read %s/%d at %d: %w", topic, partition, offset, err)
+		case rec != nil || next <= at:
+			return rec, nil
+		}
+		at = next // all of the answer was marks, or was aborted
 	}
-	return rec, nil
 }
 
-func read(ctx context.Context, client *kgo.Client, topic string, id TopicID, partition int32, offset int64) (*kgo.Record, error) {
+// read gives the first record of one answer, and how far that answer reaches.
+func read(ctx context.Context, client *kgo.Client, topic string, id TopicID, partition int32, offset int64) (_ *kgo.Record, next int64, _ error) {
 	leader, epoch, err := leaderOf(ctx, client, topic, partition)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	part := kmsg.NewFetchRequestTopicPartition()
 	part.Partition, part.FetchOffset, part.PartitionMaxBytes = partition, offset, readBytes
@@ -63,30 +71,32 @@ func read(ctx context.Context, client *kgo.Client, topic string, id TopicID, par
 	top.Topic, top.TopicID, top.Partitions = topic, id, []kmsg.FetchRequestTopicPartition{part}
 	req := kmsg.NewPtrFetchRequest()
 	req.MinBytes, req.MaxBytes, req.SessionEpoch = 0, readBytes, -1
+	req.IsolationLevel = 1 // committed
 	req.Topics = []kmsg.FetchRequestTopic{top}
 	resp, err := client.Broker(int(leader)).RetriableRequest(ctx, req)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	answer := resp.(*kmsg.FetchResponse)
 	if err := kerr.ErrorForCode(answer.ErrorCode); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1 {
-		return nil, errors.New("the broker answered for another partition")
+		return nil, 0, errors.New("the broker answered for another partition")
 	}
 	p := &answer.Topics[0].Partitions[0]
 	if p.ErrorCode == kerr.OffsetOutOfRange.Code {
-		return nil, fmt.Errorf("%w: it has %d to %d", ErrOffset, p.LogStartOffset, p.HighWatermark)
+		return nil, 0, fmt.Errorf("%w: it has %d to %d", ErrOffset, p.LogStartOffset, p.HighWatermark)
 	}
-	got, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Offset: offset, Topic: topic, Partition: partition}, p, kgo.DefaultDecompressor(), nil)
+	opts := kgo.ProcessFetchPartitionOpts{Offset: offset, Topic: topic, Partition: partition, IsolationLevel: kgo.ReadCommitted()}
+	got, next := kgo.ProcessFetchPartition(opts, p, kgo.DefaultDecompressor(), nil)
 	if got.Err != nil {
-		return nil, got.Err
+		return nil, 0, got.Err
 	}
 	if len(got.Records) == 0 {
-		return nil, nil
+		return nil, next, nil
 	}
-	return got.Records[0], nil
+	return got.Records[0], next, nil
 }
 
 // leaderOf asks who leads a partition now; the client's own knowledge may be

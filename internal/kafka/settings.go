@@ -74,7 +74,8 @@ func (e *ensurer) empty(ctx context.Context) ([]int32, error) {
 	return empty, nil
 }
 
-// first reads the record with which each partition begins.
+// first reads the record with which each partition begins. Where those are
+// settings of different revisions, it gives the newest.
 func (e *ensurer) first(ctx context.Context, l *Lineage, s schema.Settings) (_ schema.Settings, known bool, _ error) {
 	starts, err := e.admin.ListStartOffsets(ctx, e.topics.Ticks)
 	if err == nil {
@@ -99,6 +100,15 @@ func (e *ensurer) first(ctx context.Context, l *Lineage, s schema.Settings) (_ s
 			if got.Partitions != l.Partitions {
 				return s, false, fmt.Errorf("kafka: topic %s has %d partitions, but its log was begun with %d: partitions were added, which moves symbols; name a new topic",
 					e.topics.Ticks, l.Partitions, got.Partitions)
+			}
+			if known && got.Revision != s.Revision {
+				// Retention has left one partition with a later record than the
+				// other, or whoever changes them has not come to both. The newest
+				// are those that were asked for last.
+				if got.Revision > s.Revision {
+					s, from = got, o.Partition
+				}
+				continue
 			}
 			if d := got.Diff(&s); known && d != "" {
 				return s, false, fmt.Errorf("kafka: topic %s: partitions %d and %d begin with different settings: %s; name another topic", e.topics.Ticks, o.Partition, from, d)

@@ -53,10 +53,14 @@ type life struct {
 	cancel context.CancelFunc
 	killed bool
 	done   chan struct{}
+
+	mu   sync.Mutex
+	fuse fuse
 }
 
 func (w *world) newLife() *life {
 	l := &life{wire: &wire{to: &w.net}, tap: newTap(w), done: make(chan struct{})}
+	l.wire.life, l.tap.life = l, l
 	l.ctx, l.cancel = context.WithCancel(w.ctx)
 	return l
 }

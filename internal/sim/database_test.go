@@ -157,9 +157,11 @@ func (d *database) unlock() { <-d.turn }
 // tap stands between a process and the database.
 type tap struct {
 	w    *world
+	life *life // nil: of the simulator itself
 	dead chan struct{}
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards what follows
+	slow  time.Duration
 	armed []trouble
 	down  bool // no connection works
 }
@@ -200,10 +202,14 @@ func (t *tap) set(down bool) {
 
 // meet gives the trouble that an operation meets.
 func (t *tap) meet(ctx context.Context, on string) (what string, err error) {
+	if t.life != nil {
+		t.life.comes(onSQL)
+	}
 	if t.isDead() {
 		return "", errDead
 	}
 	t.mu.Lock()
+	slow := t.slow
 	var x trouble
 	for i := range t.armed {
 		if t.armed[i].on == on {
@@ -217,23 +223,43 @@ func (t *tap) meet(ctx context.Context, on string) (what string, err error) {
 	if down {
 		return "", mysql.ErrInvalidConn
 	}
+	if slow > 0 {
+		if err := t.pass(ctx, slow); err != nil {
+			return "", err
+		}
+	}
 	switch x.what {
 	case "deadlock":
 		return "", &mysql.MySQLError{Number: 1213, Message: "sim: deadlock"}
 	case "lost":
 		return "", mysql.ErrInvalidConn
 	case "hang":
-		timer := time.NewTimer(x.wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-t.dead:
-			return "", errDead
+		if err := t.pass(ctx, x.wait); err != nil {
+			return "", err
 		}
 	}
 	return x.what, nil
+}
+
+// pass lets time pass.
+func (t *tap) pass(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.dead:
+		return errDead
+	}
+}
+
+// slower has each operation take so long from now on.
+func (t *tap) slower(d time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.slow = d
 }
 
 func randomTrouble(r *rand.Rand) trouble {
@@ -321,6 +347,9 @@ func (x *txn) Commit() error {
 	defer x.t.w.db.unlock()
 	if err := x.Tx.Commit(); err != nil {
 		return err
+	}
+	if x.t.life != nil {
+		x.t.life.comes(doneSQL)
 	}
 	if what == "unknown" {
 		return mysql.ErrInvalidConn

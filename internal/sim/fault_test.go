@@ -41,6 +41,14 @@ var faults = map[string]func(w *world, who int, r *rand.Rand){
 	"power cut": func(w *world, who int, r *rand.Rand) {
 		w.machine(who).down(r, &vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 100, r.IntN(101)}[r.IntN(3)], RNG: r})
 	},
+	"processor killed at a step": func(w *world, who int, r *rand.Rand) { w.machine(who).dieAt(r) },
+	"disk full": func(w *world, who int, r *rand.Rand) {
+		m := w.machine(who)
+		m.kill(nil)
+		m.fill(true)
+		w.later(time.Duration(r.IntN(5000))*time.Millisecond, m.start)
+		w.later(time.Duration(r.IntN(15_000))*time.Millisecond, func() { m.fill(false) })
+	},
 	"processor stopped": func(w *world, who int, r *rand.Rand) {
 		m := w.machine(who)
 		w.later(0, func() { m.stop(); w.pause(r, 8*time.Second); m.start() })
@@ -138,6 +146,12 @@ var faults = map[string]func(w *world, who int, r *rand.Rand){
 		if l := w.machine(who).alive(); l != nil {
 			l.tap.set(true)
 			w.later(time.Duration(r.IntN(30_000))*time.Millisecond, func() { l.tap.set(false) })
+		}
+	},
+	"database slow": func(w *world, who int, r *rand.Rand) {
+		if l := w.machine(who).alive(); l != nil {
+			l.tap.slower(time.Duration(r.IntN(4000)) * time.Millisecond)
+			w.later(time.Duration(r.IntN(40_000))*time.Millisecond, func() { l.tap.slower(0) })
 		}
 	},
 	"database kept": func(w *world, who int, r *rand.Rand) {

@@ -16,6 +16,7 @@ import (
 
 	"millrace/processor"
 	sqlsink "millrace/processor/sink/sql"
+	"millrace/state/checkpoint"
 )
 
 const (
@@ -34,11 +35,11 @@ type machine struct {
 	life   *life      // nil: nothing runs
 	p      *processor.Processor
 	starts int
-	skip   map[int32][][2]int64 // stretches that retention took before this disk's state had them
+	full   bool // the disk takes nothing; only while no store is open, as Pebble would end the simulator
 }
 
 func newMachine(w *world, n int) *machine {
-	return &machine{w: w, n: n, disk: vfs.NewCrashableMem(), skip: map[int32][][2]int64{}}
+	return &machine{w: w, n: n, disk: vfs.NewCrashableMem()}
 }
 
 // start has a processor run on the machine until stop or a kill; one that ends
@@ -73,10 +74,22 @@ func (m *machine) process(l *life) error {
 		Kafka: m.w.kafkaConfig(l.wire), Topics: m.w.topics, Dir: dataDir, Settings: m.w.plan.Settings,
 		SQL:        &sqlsink.Config{DSN: "sqlite:" + m.w.db.file, Wrap: l.tap.wrap},
 		MicroBatch: m.w.plan.MicroBatch, MaxRecords: m.w.plan.MaxRecords, Keep: m.w.plan.Keep, SQLEvery: m.w.plan.SQLEvery, CandlesEvery: m.w.plan.CandlesEvery,
-		SessionTimeout: session, FS: m.disk, Rand: m.w.rand(fmt.Sprint("machine", m.n, m.starts)),
+		SessionTimeout: session, FS: l.fs(m.disk, func() bool { return m.isFull(l) }), Rand: m.w.rand(fmt.Sprint("machine", m.n, m.starts)),
 		Log: slog.New(&listener{w: m.w, m: m, l: l}),
 	}
+	full := m.full
 	m.mu.Unlock()
+	if full {
+		m.w.note("machine %d: its disk is full", m.n)
+	}
+	if m.w.plan.Checkpoints > 0 {
+		store, err := checkpoint.Open(l.ctx, m.w.dir+"/checkpoints", checkpoint.Options{Now: time.Now})
+		if err != nil {
+			return err
+		}
+		defer store.Close() //nolint:errcheck // a folder
+		cfg.Checkpoints = &processor.Checkpoints{Store: store, Every: m.w.plan.Checkpoints, LastTime: time.Second}
+	}
 	p, err := processor.New(cfg)
 	if err != nil {
 		return err
@@ -113,10 +126,16 @@ func (m *machine) stop() {
 
 // kill ends it as kill -9 does, or as a power cut, of which part of what was
 // not synced survives.
-func (m *machine) kill(cut *vfs.CrashCloneCfg) {
+func (m *machine) kill(cut *vfs.CrashCloneCfg) { m.killLife(nil, cut) }
+
+// killLife kills only if it is that one, unless it is nil.
+func (m *machine) killLife(only *life, cut *vfs.CrashCloneCfg) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l := m.life
+	if only != nil && l != only {
+		return false
+	}
 	m.life, m.p = nil, nil
 	if l != nil {
 		l.kill()
@@ -128,6 +147,20 @@ func (m *machine) kill(cut *vfs.CrashCloneCfg) {
 		cut = &vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: m.w.dice("kill")}
 	}
 	m.disk = m.disk.CrashClone(*cut)
+	return true
+}
+
+// isFull is asked by a life, which may be over.
+func (m *machine) isFull(l *life) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.full && m.life == l
+}
+
+func (m *machine) fill(full bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.full = full
 }
 
 // wipe loses the disk.
@@ -166,7 +199,9 @@ func (m *machine) heal() {
 	if l != nil {
 		l.wire.mend()
 		l.tap.set(false)
+		l.tap.slower(0)
 	}
+	m.fill(false)
 	m.start()
 }
 
@@ -182,21 +217,6 @@ func (m *machine) remedy(err error) {
 	if err := m.disk.RemoveAll(dir); err != nil {
 		m.w.fault("move %s away: %v", dir, err)
 	}
-}
-
-// skipped notes that the state goes on behind a stretch that it never saw.
-func (m *machine) skipped(p int32, from, to int64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	// One that reached beyond from is undone: the state was set back since.
-	m.skip[p] = slices.DeleteFunc(m.skip[p], func(s [2]int64) bool { return s[1] > from })
-	m.skip[p] = append(m.skip[p], [2]int64{from, to})
-}
-
-func (m *machine) skips(p int32) [][2]int64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.skip[p]
 }
 
 func (m *machine) status() []processor.PartitionStatus {
@@ -226,6 +246,18 @@ func (m *machine) nameOn(fs vfs.FS) string {
 	return strings.TrimSpace(string(b))
 }
 
+// excuse reports what must not happen unless one of these befell.
+func (w *world) excuse(said string, kinds ...string) {
+	w.mu.Lock()
+	skipped := w.relaxed["skipped"]
+	w.mu.Unlock()
+	if !skipped && !w.befell(kinds...) {
+		w.fault("without a cause: %s", said)
+	}
+}
+
+func (w *world) befell(kinds ...string) bool { return slices.ContainsFunc(kinds, w.plan.has) }
+
 // listener is the processor's log: part of the story, and what the oracle must
 // be told of.
 type listener struct {
@@ -241,10 +273,8 @@ func (h *listener) Handle(_ context.Context, r slog.Record) error {
 		return nil
 	}
 	said := r.Message
-	vals := map[string]slog.Value{}
 	r.Attrs(func(a slog.Attr) bool {
 		said += fmt.Sprintf(" %s=%v", a.Key, a.Value)
-		vals[a.Key] = a.Value
 		return true
 	})
 	h.w.note("machine %d: %s", h.m.n, said)
@@ -256,11 +286,18 @@ func (h *listener) Handle(_ context.Context, r slog.Record) error {
 	switch {
 	case r.Message == "the log begins behind what was applied":
 		relax("skipped")
-		h.m.skipped(int32(vals["partition"].Int64()), vals["state"].Int64(), vals["log begins"].Int64())
 	case strings.HasPrefix(r.Message, "candles: what state has forgotten is not sent again"):
-		relax("candles")
+		// Where nothing had to be sent, none tells how far all was.
+		if h.w.befell("candles made anew", "kafka set back", "disk set back", "disk lost") {
+			relax("candles")
+		}
 	case strings.HasPrefix(r.Message, "the database lacks candles that state has forgotten and whose ticks"):
+		h.w.excuse(said, "database set back", "kafka set back", "disk set back", "disk lost")
 		relax("sql")
+	case strings.HasPrefix(r.Message, "the database lacks candles that state has forgotten"):
+		h.w.excuse(said, "database set back", "kafka set back", "disk set back", "disk lost")
+	case strings.HasPrefix(r.Message, "checkpoint refused"):
+		h.w.excuse(said, "kafka set back")
 	}
 	return nil
 }

@@ -75,7 +75,6 @@ type ledger struct {
 	breaks    []stretch
 	status    schema.TradingStatus
 	since     map[schema.Period]schema.Time
-	before    map[schema.Period]foot // of a period with a since
 	holes     map[int64]hole
 	opened    int64
 	filled    map[int64]bool
@@ -97,7 +96,7 @@ func (o *oracle) ledger(name string) *ledger {
 		l = &ledger{
 			name: name, trades: map[int64]schema.Trade{}, ids: map[int64]schema.Time{}, newest: schema.MinTime, highest: -1,
 			anchors: map[int64]schema.Anchor{}, history: schema.MinTime, watermark: schema.MinTime,
-			since: map[schema.Period]schema.Time{}, before: map[schema.Period]foot{}, holes: map[int64]hole{}, filled: map[int64]bool{},
+			since: map[schema.Period]schema.Time{}, holes: map[int64]hole{}, filled: map[int64]bool{},
 		}
 		for _, p := range o.settings.Periods {
 			l.since[p] = schema.MinTime
@@ -178,17 +177,9 @@ func (o *oracle) settle(s *schema.Settings, refuse func(int, string)) {
 	own := *s
 	own.Periods = slices.Clone(s.Periods)
 	for _, l := range o.symbols {
-		var last foot
-		for _, p := range old.Periods {
-			if w := o.windows(l, p); len(w) > 0 {
-				last = foot{w[len(w)-1].Last, w[len(w)-1].Close}
-			} else if l.since[p] != schema.MinTime {
-				last = l.before[p]
-			}
-		}
-		for _, p := range schema.Settings(own).Periods {
+		for _, p := range own.Periods {
 			if !slices.Contains(old.Periods, p) {
-				l.since[p], l.before[p] = l.newest, last
+				l.since[p] = l.newest
 			}
 		}
 	}
@@ -499,9 +490,15 @@ func (o *oracle) rows() map[string]string {
 
 func (o *oracle) series(l *ledger, p schema.Period, yield func(*schema.Candle)) {
 	published := func(start schema.Time) bool { return start > l.history && start > l.since[p] }
-	under, from, known := foot{}, schema.Time(0), false
+	// highest is the last trade that windows behind it stand on: by its id.
+	under, highest, from, known := foot{}, foot{id: -1}, schema.Time(0), false
 	if at := l.since[p]; at != schema.MinTime {
-		under, from, known = l.before[p], o.cal.End(p, o.cal.Start(p, at)), true
+		for _, t := range l.trades {
+			if o.cal.Start(p, t.Time) <= at && t.Last > highest.id {
+				highest = foot{t.Last, t.Price}
+			}
+		}
+		under, from, known = highest, o.cal.End(p, o.cal.Start(p, at)), true
 	} else if l.history != schema.MinTime {
 		for _, id := range slices.Sorted(maps.Keys(l.anchors)) {
 			if a := l.anchors[id]; a.Time == l.history && a.HasPrice {
@@ -533,7 +530,10 @@ func (o *oracle) series(l *ledger, p schema.Period, yield func(*schema.Candle)) 
 		if published(c.Start) {
 			yield(&c)
 		}
-		under, from, known = foot{c.Last, c.Close}, end, true
+		if c.Last > highest.id {
+			highest = foot{c.Last, c.Close}
+		}
+		under, from, known = highest, end, true
 	}
 	empties(l.watermark)
 }

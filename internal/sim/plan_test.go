@@ -30,6 +30,7 @@ type plan struct {
 	Troubles   troubles
 	MarkEvery, MicroBatch,
 	SQLEvery, CandlesEvery time.Duration
+	Checkpoints          time.Duration // how often; 0: none are taken
 	BatchMax, MaxRecords int
 	Faults               []fault
 	Loud                 bool // tell the story as it happens
@@ -44,7 +45,7 @@ func (p *plan) has(kind string) bool {
 func (p *plan) String() string {
 	s := fmt.Sprintf("seed %d: %d partitions, %d processors, collectors of %v, %v, periods %v, kept %v, micro-batch %v of %d, sql every %v, candles every %v\n",
 		p.Seed, p.Partitions, p.Processors, p.Collectors, p.Length, p.Settings.Periods, p.Keep, p.MicroBatch, p.MaxRecords, p.SQLEvery, p.CandlesEvery)
-	s += fmt.Sprintf("  anchors %v, ends %v, mended %v, greedy %v, falling times %v, troubles %+v\n", p.Anchors, p.SayEnd, p.Mend, p.Greedy, p.Falling, p.Troubles)
+	s += fmt.Sprintf("  checkpoints every %v, anchors %v, ends %v, mended %v, greedy %v, falling times %v, troubles %+v\n", p.Checkpoints, p.Anchors, p.SayEnd, p.Mend, p.Greedy, p.Falling, p.Troubles)
 	for i := range p.Faults {
 		if f := &p.Faults[i]; !f.Off {
 			s += fmt.Sprintf("  fault %d at %.3f s: %v\n", i, f.At.Seconds(), f)
@@ -75,6 +76,9 @@ func makePlan(seed uint64) *plan {
 	}
 	if p.MicroBatch > 0 {
 		p.MaxRecords = 50_000
+	}
+	if r := rand.New(chacha(seed, "checkpoints")); r.IntN(4) == 0 {
+		p.Checkpoints = time.Duration(2+r.IntN(10)) * time.Second
 	}
 	periods := [][]schema.Period{{schema.P1s, schema.P1m}, {schema.P1m, schema.P5m}, {schema.P1s, schema.P1m, schema.P3m}, {schema.P1m}}
 	p.Settings = schema.Settings{Partitions: p.Partitions, Periods: periods[r.IntN(len(periods))], EmptySeconds: r.IntN(4) == 0}

@@ -48,6 +48,12 @@ type KafkaConfig struct {
 	// Optimize lets Java compile as it does in production. By default it stops
 	// at its quick compiler: faster for seconds, slower for minutes.
 	Optimize bool
+	// Proxied gives the broker a second door with a Proxy before it: clients that
+	// come through it stay behind it, since it is also what that door tells them.
+	Proxied bool
+
+	proxy *Proxy
+	door  int // the port behind the proxy
 }
 
 // Kafka is Apache Kafka, one node, on 127.0.0.1.
@@ -55,6 +61,7 @@ type Kafka struct {
 	server
 	Brokers string // host:port
 	Dir     string
+	Proxy   *Proxy // nil unless asked for
 }
 
 // StartKafka gives the test a broker of its own.
@@ -68,6 +75,13 @@ func StartKafkaWith(tb testing.TB, cfg KafkaConfig) *Kafka {
 	tb.Helper()
 	if cfg.Dir == "" {
 		cfg.Dir = tb.TempDir()
+	}
+	if cfg.Proxied {
+		var err error
+		if cfg.door, err = freePort(); err != nil {
+			tb.Fatal(err)
+		}
+		cfg.proxy = StartProxy(tb, loopback(cfg.door))
 	}
 	k, err := newKafka(cfg)
 	if err != nil {
@@ -107,7 +121,7 @@ func newKafka(cfg KafkaConfig) (*Kafka, error) {
 	if err := formatKafka(java, jars, cfg.Dir); err != nil {
 		return nil, err
 	}
-	k := &Kafka{Brokers: loopback(port), Dir: cfg.Dir}
+	k := &Kafka{Brokers: loopback(port), Dir: cfg.Dir, Proxy: cfg.proxy}
 	k.name = "kafka on " + k.Brokers
 	k.log = filepath.Join(cfg.Dir, "kafka.log")
 	k.command = func() *exec.Cmd {
@@ -128,6 +142,11 @@ func writeKafkaFiles(cfg KafkaConfig, port, controller int) error {
 		"advertised.listeners":     "PLAINTEXT://" + loopback(port),
 		"controller.quorum.voters": "1@" + loopback(controller),
 		"log.dirs":                 filepath.Join(cfg.Dir, "data"),
+	}
+	if cfg.proxy != nil {
+		settings["listeners"] += ",PROXIED://" + loopback(cfg.door)
+		settings["advertised.listeners"] += ",PROXIED://" + cfg.proxy.Addr
+		settings["listener.security.protocol.map"] = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT"
 	}
 	for key, value := range cfg.Settings {
 		settings[key] = value

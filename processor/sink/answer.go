@@ -87,6 +87,9 @@ func (s *Topic) settle(ctx context.Context, v *state.View, keys map[string]found
 		if err := s.send(ctx, &recs); err != nil {
 			return 0, err
 		}
+		if err := s.commit(ctx); err != nil {
+			return 0, err
+		}
 	}
 	return n, nil
 }
@@ -128,30 +131,38 @@ func (s *Topic) answer(ctx context.Context, recs []*kgo.Record) error {
 	return err
 }
 
-// progressHeader says up to where in a log everything was sent, and with which
-// record it ends; mixed says that `candles` holds something higher than what
-// this log's state says.
-func progressHeader(topicID [16]byte, p state.Position, mixed bool) []byte {
-	h := fmt.Appendf(nil, "%x:%d:%d:%x", topicID, p.Offset, p.Epoch, p.Hash)
+// progressHeader says up to where in a log everything was sent, with which
+// record it ends, which records its state never saw, and into which life of
+// `candles`: a client may go on into a topic that was made anew, which lacks all
+// that the one before had. mixed says that `candles` holds something higher than
+// what this log's state says.
+func progressHeader(ticks, candles [16]byte, p state.Position, mixed bool) []byte {
+	h := fmt.Appendf(nil, "%x:%d:%d:%x:%x:%x", ticks, p.Offset, p.Epoch, p.Hash, p.History, candles)
 	if mixed {
 		h = append(h, ":mixed"...)
 	}
 	return h
 }
 
-// parseProgress reads a progress header; ok is false if it is of another log.
-func parseProgress(h string, topicID [16]byte) (p state.Position, mixed, ok bool) {
+// parseProgress reads a progress header; ok is false if it is of another log or
+// another life of `candles`. The first version had neither history nor life.
+func parseProgress(h string, ticks, candles [16]byte) (p state.Position, mixed, ok bool) {
+	h, mixed = strings.CutSuffix(h, ":mixed")
 	f := strings.Split(h, ":")
-	if len(f) < 4 || len(f) > 5 || f[0] != hex.EncodeToString(topicID[:]) {
+	if len(f) == 4 {
+		f = append(f, "0", hex.EncodeToString(candles[:]))
+	}
+	if len(f) != 6 || f[0] != hex.EncodeToString(ticks[:]) || f[5] != hex.EncodeToString(candles[:]) {
 		return p, false, false
 	}
 	offset, err1 := strconv.ParseInt(f[1], 10, 64)
 	epoch, err2 := strconv.ParseInt(f[2], 10, 32)
 	hash, err3 := strconv.ParseUint(f[3], 16, 64)
-	if errors.Join(err1, err2, err3) != nil || offset < 0 {
+	history, err4 := strconv.ParseUint(f[4], 16, 64)
+	if errors.Join(err1, err2, err3, err4) != nil || offset < 0 {
 		return p, false, false
 	}
-	return state.Position{TopicID: topicID, Offset: offset, Epoch: int32(epoch), Hash: hash}, len(f) == 5, true
+	return state.Position{TopicID: ticks, Offset: offset, Epoch: int32(epoch), Hash: hash, History: history}, mixed, true
 }
 
 func header(r *kgo.Record, key string) string {

@@ -48,11 +48,13 @@ func (t *Tail) Close() { t.close() }
 type standing struct {
 	progress state.Position // of this log, by the highest header
 	keys     map[string]found
+	all      bool // nothing was left out
 }
 
 // Standing reads a partition up to its end, and gives what it holds and where it
-// ends.
-func (r *Reader) Standing(ctx context.Context, topic string, partition int32, topicID [16]byte) (standing, int64, error) {
+// ends. All of it is read where the newest does not tell enough, or if asked for.
+// shares says whether a progress is of the reader's own state's history.
+func (r *Reader) Standing(ctx context.Context, topic string, partition int32, topicID [16]byte, shares func(state.Position) bool, all bool) (standing, int64, error) {
 	s := standing{keys: map[string]found{}}
 	adm := kadm.NewClient(r.Asker)
 	starts, err := adm.ListStartOffsets(ctx, topic)
@@ -71,24 +73,57 @@ func (r *Reader) Standing(ctx context.Context, topic string, partition int32, to
 	if !ok1 || !ok2 {
 		return s, 0, fmt.Errorf("the topic has no such partition")
 	}
-	from := max(start.Offset, end.Offset-lookBack)
-	known, err := r.read(ctx, topic, partition, from, end.Offset, topicID, &s)
+	if err := r.decided(ctx, topic, partition, end.Offset); err != nil {
+		return s, 0, err
+	}
+	from := start.Offset
+	if !all {
+		from = max(from, end.Offset-lookBack)
+	}
+	s.all = from == start.Offset
+	known, err := r.read(ctx, topic, partition, from, end.Offset, topicID, shares, &s)
 	if err == nil && !known && from > start.Offset {
-		s.keys = map[string]found{}
-		_, err = r.read(ctx, topic, partition, start.Offset, end.Offset, topicID, &s)
+		s.keys, s.all = map[string]found{}, true
+		_, err = r.read(ctx, topic, partition, start.Offset, end.Offset, topicID, shares, &s)
 	}
 	return s, end.Offset, err
 }
 
+// decideTime is how long an open transaction of another writer is waited for at
+// once; it lasts some milliseconds, if its writer lives.
+const decideTime = time.Second
+
+// decided waits until no transaction is open below an offset: what one commits
+// would stand before what is read, and be missed.
+func (r *Reader) decided(ctx context.Context, topic string, partition int32, end int64) error {
+	bound, cancel := context.WithTimeout(ctx, decideTime)
+	defer cancel()
+	adm := kadm.NewClient(r.Asker)
+	for {
+		listed, err := adm.ListCommittedOffsets(ctx, topic)
+		if err != nil {
+			return fmt.Errorf("ask up to where transactions are decided: %w", err)
+		}
+		stable, _ := listed.Lookup(topic, partition)
+		if stable.Err != nil || stable.Offset >= end {
+			return stable.Err
+		}
+		if !sleep(bound, 10*time.Millisecond) {
+			return fmt.Errorf("a transaction of another writer is open at %d, before the end at %d; waiting until it ends or the broker aborts it", stable.Offset, end)
+		}
+	}
+}
+
 // read goes through [from, end). known tells whether a writer of this log has
 // left its progress there and knew of nothing higher than its state.
-func (r *Reader) read(ctx context.Context, topic string, partition int32, from, end int64, topicID [16]byte, s *standing) (known bool, err error) {
+func (r *Reader) read(ctx context.Context, topic string, partition int32, from, end int64, topicID [16]byte, shares func(state.Position) bool, s *standing) (known bool, err error) {
 	if from >= end {
 		return true, nil
 	}
 	client, err := r.Connect(
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().At(from)}}),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.KeepControlRecords(), // a transaction's mark may be the last before the end
 	)
 	if err != nil {
 		return false, err
@@ -119,9 +154,12 @@ func (r *Reader) read(ctx context.Context, topic string, partition int32, from, 
 				if rec.Offset >= end {
 					return
 				}
+				if rec.Attrs.IsControl() {
+					continue
+				}
 				note(s.keys, rec)
-				if p, mixed, ok := parseProgress(header(rec, schema.HeaderProgress), topicID); ok {
-					known = known || !mixed
+				if p, mixed, ok := parseProgress(header(rec, schema.HeaderProgress), topicID, r.TopicID); ok {
+					known = known || !mixed && shares(p)
 					if p.Offset > s.progress.Offset {
 						s.progress = p
 					}
@@ -133,9 +171,10 @@ func (r *Reader) read(ctx context.Context, topic string, partition int32, from, 
 }
 
 // Progress gives what the last record of a partition says of this log; ok is
-// false if it says nothing.
+// false if it says nothing. Where candles come in transactions the last one is a
+// transaction's mark: then it never does.
 func (r *Reader) Progress(ctx context.Context, topic string, partition int32, topicID [16]byte) (p state.Position, ok bool, err error) {
-	ends, err := kadm.NewClient(r.Asker).ListEndOffsets(ctx, topic)
+	ends, err := kadm.NewClient(r.Asker).ListCommittedOffsets(ctx, topic)
 	if err != nil {
 		return p, false, fmt.Errorf("ask for the end: %w", err)
 	}
@@ -147,7 +186,7 @@ func (r *Reader) Progress(ctx context.Context, topic string, partition int32, to
 	if err != nil || rec == nil {
 		return p, false, err
 	}
-	p, _, ok = parseProgress(header(rec, schema.HeaderProgress), topicID)
+	p, _, ok = parseProgress(header(rec, schema.HeaderProgress), topicID, r.TopicID)
 	return p, ok, nil
 }
 

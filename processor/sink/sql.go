@@ -29,7 +29,9 @@ type SQL struct {
 
 	key  sqlsink.Key
 	last *sqlsink.Progress // the progress row as this sink last knew it; nil: there is none
-	void bool              // last is of a log that was rewritten since
+	void bool              // last is of a log that was rewritten since, or of a state that saw other records
+	// replaying: the state stands before last.
+	replaying bool
 }
 
 // Holds tells whether the log still has the record of a hash right before an
@@ -130,6 +132,9 @@ func (s *SQL) step(ctx context.Context) error {
 		}
 		return s.catchUp(ctx)
 	}
+	if s.replaying {
+		return s.catchUp(ctx)
+	}
 	err := s.write(ctx, &w)
 	if s.moved(err) {
 		if err := s.load(ctx); err != nil {
@@ -180,14 +185,11 @@ func (s *SQL) load(ctx context.Context) error {
 func (s *SQL) ahead(offset int64) bool { return s.last != nil && !s.void && s.last.Offset > offset }
 
 func (s *SQL) progress(p state.Position) sqlsink.Progress {
-	return sqlsink.Progress{TopicID: s.TopicID, Partition: s.Partition, Offset: p.Offset, Epoch: p.Epoch, Hash: p.Hash, Writer: s.Writer}
+	return sqlsink.Progress{TopicID: s.TopicID, Partition: s.Partition, Offset: p.Offset, Epoch: p.Epoch, Hash: p.Hash, History: p.History, Writer: s.Writer}
 }
 
 // write brings one Work into the database, the last piece with the progress.
 func (s *SQL) write(ctx context.Context, w *Work) error {
-	if s.ahead(w.Position.Offset) {
-		return nil // replaying what the sink has: what it lacks comes after its progress
-	}
 	p := pieces{calendar: w.Calendar, flush: func(rows []schema.Candle) error { return s.commit(ctx, rows, nil, nil, w.Newest) }}
 	for i := range w.Runs {
 		if err := p.run(&w.Runs[i]); err != nil {
@@ -210,13 +212,16 @@ func (s *SQL) catchUp(ctx context.Context) error {
 		return err
 	}
 	defer v.Close() //nolint:errcheck // a snapshot is given back; there is nothing to do about it
+	to := s.progress(v.Position())
+	if s.replaying = s.ahead(to.Offset); s.replaying {
+		return nil // what the sink lacks comes after its progress
+	}
 	from := int64(0)
 	if s.last != nil && !s.void {
-		from = s.last.Offset
-	}
-	to := s.progress(v.Position())
-	if s.ahead(to.Offset) {
-		return nil
+		if from = s.last.Offset; !v.Shares(state.Position{Offset: from, History: s.last.History}) {
+			s.Log.Warn("sql sink: the database's progress is of a state that saw other records of the log; sending all of this one", "partition", s.Partition, "progress", from)
+			s.void, from = true, 0
+		}
 	}
 	if from < v.Forgotten() && !s.Partial {
 		return fmt.Errorf("%w: it stands at %d, the state forgot what changed before %d; start again to make the state anew from the log", errForgotten, from, v.Forgotten())

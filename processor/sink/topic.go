@@ -30,20 +30,23 @@ var (
 // writes only what is higher than what stands there, follows it, and answers a
 // lower record (a zombie's) with the higher one.
 type Topic struct {
-	Client    *kgo.Client // produces, acknowledged by all
-	Reader    *Reader
-	Candles   string
-	Gaps      string
-	Store     *state.Store
-	Mailbox   *Mailbox
-	TopicID   [16]byte // of ticks
-	Partition int32
-	Writer    string
-	Every     time.Duration
-	Holds     Holds
-	Log       *slog.Logger
-	Hooks     Hooks
+	Client *kgo.Client // produces, acknowledged by all
+	Reader *Reader
+	// Transactions, where they are wanted, have a client of their own.
+	Transactions *Transactions
+	Candles      string
+	Gaps         string
+	Store        *state.Store
+	Mailbox      *Mailbox
+	TopicID      [16]byte // of ticks
+	Partition    int32
+	Writer       string
+	Every        time.Duration
+	Holds        Holds
+	Log          *slog.Logger
+	Hooks        Hooks
 
+	tx   transaction
 	sent state.Position // everything that changed before it was sent
 	// ahead are the keys whose record is higher than what state has to say:
 	// another lineage's, or this one's while a log is replayed.
@@ -67,7 +70,16 @@ func (s *Topic) Run(ctx context.Context) error {
 		if tail != nil {
 			tail.Close()
 		}
+		s.leave()
 	}()
+	drop := func(err error) {
+		if tail != nil {
+			tail.Close()
+			tail = nil
+		}
+		s.unfence(err)
+		s.Mailbox.Lose()
+	}
 	pause := backoff{}
 	for {
 		var err error
@@ -96,7 +108,9 @@ func (s *Topic) Run(ctx context.Context) error {
 			if s.Hooks.Failed != nil {
 				s.Hooks.Failed(err)
 			}
-			s.Mailbox.Lose()
+			if s.Mailbox.Lose(); s.Transactions != nil {
+				drop(err)
+			}
 			if !pause.wait(ctx) {
 				return nil
 			}
@@ -120,9 +134,7 @@ func (s *Topic) Run(ctx context.Context) error {
 		case recs := <-tail.C:
 			if err := s.answer(ctx, recs); err != nil && ctx.Err() == nil {
 				s.Log.Warn("candles: could not answer another writer; reading all that stands there", "partition", s.Partition, "err", err)
-				tail.Close()
-				tail = nil
-				s.Mailbox.Lose()
+				drop(err)
 			}
 		}
 	}
@@ -141,19 +153,41 @@ func (s *Topic) lastWord() error {
 // and what is higher than state. What a lower record has covered is written
 // again. Then it follows the topic's end.
 func (s *Topic) start(ctx context.Context) (_ *Tail, err error) {
-	seen, end, err := s.Reader.Standing(ctx, s.Candles, s.Partition, s.TopicID)
-	if err != nil {
-		return nil, fmt.Errorf("read what stands in %s/%d: %w", s.Candles, s.Partition, err)
+	if err := s.fence(ctx); err != nil {
+		return nil, err
 	}
-	s.sent, s.ahead, s.doubt, s.read = seen.progress, map[string]placed{}, false, time.Now()
-	held, why, err := s.Holds(ctx, s.sent.Offset, s.sent.Hash)
+	past, err := s.Store.View()
+	if err != nil {
+		return nil, err
+	}
+	if err := past.Close(); err != nil { // it is asked for what it has in memory
+		return nil, err
+	}
+	read := func(all bool) (standing, int64, error) {
+		seen, end, err := s.Reader.Standing(ctx, s.Candles, s.Partition, s.TopicID, past.Shares, all)
+		if err != nil {
+			err = fmt.Errorf("read what stands in %s/%d: %w", s.Candles, s.Partition, err)
+		}
+		return seen, end, err
+	}
+	seen, end, err := read(false)
+	if err != nil {
+		return nil, err
+	}
+	held, why, err := s.Holds(ctx, seen.progress.Offset, seen.progress.Hash)
 	if err != nil {
 		return nil, fmt.Errorf("compare the progress with the log: %w", err)
 	}
 	if !held {
-		s.Log.Warn("candles: the progress found there stands for nothing any more; sending all of state", "partition", s.Partition, "progress", s.sent.Offset, "why", why)
-		s.sent = state.Position{}
+		s.Log.Warn("candles: the progress found there stands for nothing any more; sending all of state", "partition", s.Partition, "progress", seen.progress.Offset, "why", why)
+		if !seen.all { // any of it may be higher than what is sent now
+			if seen, end, err = read(true); err != nil {
+				return nil, err
+			}
+		}
+		seen.progress = state.Position{}
 	}
+	s.sent, s.ahead, s.doubt, s.read = seen.progress, map[string]placed{}, false, time.Now()
 	tail := s.Reader.Follow(s.Candles, s.Partition, end)
 	defer func() {
 		if err != nil {
@@ -224,6 +258,10 @@ func (s *Topic) catchUp(ctx context.Context, v *state.View) error {
 		}
 	}
 	s.replaying = false
+	if !v.Shares(s.sent) {
+		s.Log.Warn("candles: the progress found there is of a state that saw other records of the log; sending all of this one", "partition", s.Partition, "progress", s.sent.Offset)
+		s.sent = state.Position{}
+	}
 	from := s.sent
 	if f := v.Forgotten(); from.Offset < f {
 		s.Log.Warn("candles: what state has forgotten is not sent again; SQL has it", "partition", s.Partition, "sent", from.Offset, "state forgot before", f)
@@ -280,9 +318,12 @@ func (s *Topic) write(ctx context.Context, candles []schema.Candle, runs []state
 		}
 	}
 	if n := len(recs); n > 0 {
-		recs[n-1].Headers = append(recs[n-1].Headers, kgo.RecordHeader{Key: schema.HeaderProgress, Value: progressHeader(s.TopicID, to, len(s.ahead) > 0)})
+		recs[n-1].Headers = append(recs[n-1].Headers, kgo.RecordHeader{Key: schema.HeaderProgress, Value: progressHeader(s.TopicID, s.Reader.TopicID, to, len(s.ahead) > 0)})
 	}
 	if err := s.send(ctx, &recs); err != nil {
+		return err
+	}
+	if err := s.commit(ctx); err != nil {
 		return err
 	}
 	if to.Offset > s.sent.Offset {
@@ -306,8 +347,14 @@ func (s *Topic) send(ctx context.Context, recs *[]*kgo.Record) error {
 	if len(*recs) == 0 {
 		return ctx.Err()
 	}
+	client, err := s.producer()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
 	atProduce.Hit()
-	err := s.Client.ProduceSync(ctx, *recs...).FirstErr()
+	err = client.ProduceSync(ctx, *recs...).FirstErr()
 	atProduced.Hit()
 	*recs = (*recs)[:0]
 	if err != nil {

@@ -591,8 +591,12 @@ type Settings struct {
 	SeriesBound    int64                  `protobuf:"varint,9,opt,name=series_bound,json=seriesBound,proto3" json:"series_bound,omitempty"`            // µs: an old id with a time beyond the newest by more is a new series
 	SealAfter      int64                  `protobuf:"varint,10,opt,name=seal_after,json=sealAfter,proto3" json:"seal_after,omitempty"`                 // µs after which a window that stays unproven may be sealed
 	Arithmetic     uint32                 `protobuf:"varint,11,opt,name=arithmetic,proto3" json:"arithmetic,omitempty"`                                // 1: sums exact in 128 bits
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The format of the records from here on: who doesn't know it stops instead of
+	// skipping what it doesn't understand. 0 is 1. FORMATS.md has the list.
+	Format        uint32 `protobuf:"varint,12,opt,name=format,proto3" json:"format,omitempty"`
+	Program       string `protobuf:"bytes,13,opt,name=program,proto3" json:"program,omitempty"` // version of the program that wrote this record
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Settings) Reset() {
@@ -700,6 +704,20 @@ func (x *Settings) GetArithmetic() uint32 {
 		return x.Arithmetic
 	}
 	return 0
+}
+
+func (x *Settings) GetFormat() uint32 {
+	if x != nil {
+		return x.Format
+	}
+	return 0
+}
+
+func (x *Settings) GetProgram() string {
+	if x != nil {
+		return x.Program
+	}
+	return ""
 }
 
 // Anchor is the trade just before a symbol's history begins.
@@ -1430,7 +1448,7 @@ const file_millrace_proto_rawDesc = "" +
 	"\x04Mark\x12\x1a\n" +
 	"\bingestor\x18\x01 \x01(\tR\bingestor\x12\f\n" +
 	"\x01w\x18\x02 \x01(\x03R\x01w\x12\x1a\n" +
-	"\bexcepted\x18\x03 \x03(\tR\bexcepted\"\xf2\x02\n" +
+	"\bexcepted\x18\x03 \x03(\tR\bexcepted\"\xa4\x03\n" +
 	"\bSettings\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\rR\brevision\x12\x1e\n" +
 	"\n" +
@@ -1449,7 +1467,9 @@ const file_millrace_proto_rawDesc = "" +
 	" \x01(\x03R\tsealAfter\x12\x1e\n" +
 	"\n" +
 	"arithmetic\x18\v \x01(\rR\n" +
-	"arithmetic\"\x98\x01\n" +
+	"arithmetic\x12\x16\n" +
+	"\x06format\x18\f \x01(\rR\x06format\x12\x18\n" +
+	"\aprogram\x18\r \x01(\tR\aprogram\"\x98\x01\n" +
 	"\x06Anchor\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x03R\x02id\x12\x12\n" +

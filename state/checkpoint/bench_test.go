@@ -8,19 +8,26 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"millrace/schema"
 )
 
-var benchMB = flag.Int64("checkpoint-mb", 16, "how many megabytes of state the benchmarks of checkpoints have")
+var (
+	benchMB      = flag.Int64("checkpoint-mb", 16, "how many megabytes of state the benchmarks of checkpoints have")
+	benchSymbols = flag.Int("checkpoint-symbols", 30, "and how many symbols")
+	benchRate    = flag.Int64("checkpoint-rate", 30, "and how many trades a second of the log's time, of all symbols")
+)
 
-// grown is a state on a real disk of as many bytes as the flag says.
+// grown is a state on a real disk of as many bytes as the flags say.
 func grown(b *testing.B) (*world, *Manifest) {
 	b.Helper()
 	s, err := Open(b.Context(), b.TempDir(), Options{Now: time.Now})
 	if err != nil {
 		b.Fatal(err)
 	}
-	w := newWorld(b, s, vfs.Default, 30)
-	w.step = 2_000_000 // nearly each trade in a second of its own
+	w := newWorld(b, s, vfs.Default, *benchSymbols)
+	w.record(schema.Settings{Revision: 2, Periods: []schema.Period{schema.P1s, schema.P1m, schema.P5m, schema.P15m, schema.P1h, schema.P4h, schema.P1d}})
+	w.step = 2 * schema.Second / schema.Time(*benchRate)
 	var m *Manifest
 	for n := 20_000; m == nil || m.Size < *benchMB<<20; n = max(20_000, int(float64(w.offset)*(float64(*benchMB<<20)/float64(m.Size)-1)*0.9)) {
 		for range n / 100 {
@@ -81,13 +88,14 @@ func BenchmarkTakeBeside(b *testing.B) {
 	b.ReportMetric(float64(copied.Milliseconds()), "ms-copy")
 }
 
-// BenchmarkTakeAfterChange takes a checkpoint after a hundredth more trades.
+// BenchmarkTakeAfterChange takes a checkpoint after a hundredth more trades, in
+// micro-batches as they are when the market is live.
 func BenchmarkTakeAfterChange(b *testing.B) {
 	w, m := grown(b)
 	all := 0.0
 	for range b.N {
-		for range max(1, int(w.offset)/10_000) {
-			w.trade(100)
+		for range max(1, int(w.offset)/2_000) {
+			w.trade(20)
 		}
 		var c Cost
 		m, c = w.take(false)

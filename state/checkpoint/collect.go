@@ -8,6 +8,14 @@ import (
 	"time"
 
 	"gocloud.dev/gcerrors"
+
+	"millrace/internal/failpoint"
+)
+
+// The steps at which a process may die.
+var (
+	atCollect   = failpoint.New("checkpoint.collect")
+	atCollected = failpoint.New("checkpoint.collected")
 )
 
 // Keep says which checkpoints stay: the newest Count of each log, and all that
@@ -126,9 +134,11 @@ func (s *Store) remove(ctx context.Context, key, step string, dry bool) error {
 	if err := s.o.Failpoint(step); err != nil {
 		return err
 	}
+	atCollect.Hit()
 	if err := s.bucket.Delete(ctx, key); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
 		return fmt.Errorf("remove %s of %s: %w", key, s.name, err)
 	}
+	atCollected.Hit()
 	return nil
 }
 

@@ -14,7 +14,12 @@ import (
 
 	"gocloud.dev/blob/driver"
 	"gocloud.dev/gcerrors"
+
+	"millrace/internal/failpoint"
 )
+
+// atRename is before a file of a folder gets its name.
+var atRename = failpoint.New("checkpoint.rename")
 
 // folder is a store in a folder. gocloud's own doesn't sync what it writes, so
 // that a power cut may leave a manifest of empty files; and its listing passes
@@ -152,6 +157,7 @@ func (w *folderWriter) Close() error {
 	}
 	err = errors.Join(err, w.File.Close())
 	if err == nil {
+		atRename.Hit()
 		err = os.Rename(w.Name(), w.to)
 	}
 	if err != nil {

@@ -7,6 +7,15 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"millrace/internal/failpoint"
+)
+
+// The steps at which a process may die.
+var (
+	atFetched = failpoint.New("restore.fetched")
+	atAside   = failpoint.New("restore.aside")
+	atPlaced  = failpoint.New("restore.placed")
 )
 
 // Want says which checkpoint is to be restored.
@@ -118,6 +127,7 @@ func (s *Store) Restore(ctx context.Context, w Want) (*Manifest, []Refusal, erro
 		err := s.Fetch(ctx, m, w.Scratch, w.FS, w.Progress)
 		switch {
 		case err == nil:
+			atFetched.Hit()
 			return m, refused, nil
 		case errors.Is(err, ErrRefused), errors.Is(err, ErrGone):
 			refused = append(refused, Refusal{m.Ref, err.Error(), true})
@@ -139,12 +149,14 @@ func Place(from, to, aside string, fs vfs.FS) (setAside bool, err error) {
 		if err := fs.Rename(to, aside); err != nil {
 			return false, fmt.Errorf("restore: set the old state aside: %w", err)
 		}
+		atAside.Hit()
 		setAside = true
 	}
 	if from != "" {
 		if err := fs.Rename(from, to); err != nil {
 			return setAside, fmt.Errorf("restore: put the new state in its place: %w", err)
 		}
+		atPlaced.Hit()
 	}
 	d, err := fs.OpenDir(fs.PathDir(to))
 	if err == nil {

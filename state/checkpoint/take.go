@@ -16,7 +16,19 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/klauspost/compress/zstd"
 
+	"millrace/internal/failpoint"
 	"millrace/state"
+)
+
+// The steps at which a process may die; a folder's rename and those of collecting
+// and restoring are beside them.
+var (
+	atCopy     = failpoint.New("checkpoint.copy")
+	atCopied   = failpoint.New("checkpoint.copied")
+	atUpload   = failpoint.New("checkpoint.upload")
+	atUploaded = failpoint.New("checkpoint.uploaded")
+	atManifest = failpoint.New("checkpoint.manifest")
+	atTaken    = failpoint.New("checkpoint.taken")
 )
 
 // Taker takes the checkpoints of one open state. It is used by one goroutine,
@@ -62,9 +74,11 @@ func (t *Taker) Take(ctx context.Context, full bool) (m *Manifest, c Cost, err e
 	if err := t.Store.o.Failpoint("checkpoint-copy"); err != nil {
 		return nil, c, err
 	}
+	atCopy.Hit()
 	if err := t.State.Copy(t.Scratch); err != nil {
 		return nil, c, err
 	}
+	atCopied.Hit()
 	c.Copied = t.Store.o.Now().Sub(began)
 	v, err := state.OpenView(state.Options{Dir: t.Scratch, FS: t.FS})
 	if err != nil {
@@ -149,9 +163,11 @@ func (t *Taker) upload(ctx context.Context, m *Manifest, full bool, c *Cost) (*M
 	if s.o.Now().Round(0).Sub(began) > s.o.Grace/2 {
 		return nil, errSlow
 	}
+	atManifest.Hit()
 	if err := s.bucket.WriteAll(ctx, key, b, nil); err != nil {
 		return nil, fmt.Errorf("write the manifest: %w", cmp.Or(context.Cause(ctx), err))
 	}
+	atTaken.Hit()
 	c.Bytes += int64(len(b))
 	m.Ref, _ = parseKey(key)
 	return m, s.stands(ctx, m, key)
@@ -265,6 +281,7 @@ func (t *Taker) put(ctx context.Context, f *File) (err error) {
 	if err != nil {
 		return err
 	}
+	atUpload.Hit()
 	h := sha256.New()
 	out := &bounded{ctx: ctx, w: w, limit: t.Store.limit}
 	var n int64
@@ -282,7 +299,9 @@ func (t *Taker) put(ctx context.Context, f *File) (err error) {
 		_ = w.Close()
 		return err
 	}
-	return w.Close()
+	err = w.Close()
+	atUploaded.Hit()
+	return err
 }
 
 // pack copies r into w, packed.

@@ -148,7 +148,9 @@ func (m *Manifest) checkState(dir string, fs vfs.FS) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
-	if v.Position() != m.Position() {
+	at := v.Position()
+	at.History = 0 // the manifest doesn't tell
+	if at != m.Position() {
 		return fmt.Errorf("the state inside stands at %d of another log or record than the manifest's %d", v.Position().Offset, m.Offset)
 	}
 	return v.Check()

@@ -25,6 +25,7 @@ type Progress struct {
 	Offset    int64 // of the next record
 	Epoch     int32
 	Hash      uint64
+	History   uint64 // of the state: which stretches of the log it never saw
 	Writer    string
 }
 
@@ -46,9 +47,9 @@ type querier interface {
 
 func readProgress(ctx context.Context, q querier, key Key, forUpdate string) (p Progress, exists bool, err error) {
 	p = Progress{TopicID: key.TopicID, Partition: key.Partition}
-	var hash string
-	err = q.QueryRowContext(ctx, "SELECT next_offset, leader_epoch, record_hash, writer FROM progress WHERE topic_id = ? AND log_partition = ?"+forUpdate,
-		hex.EncodeToString(key.TopicID[:]), key.Partition).Scan(&p.Offset, &p.Epoch, &hash, &p.Writer)
+	var hash, history string
+	err = q.QueryRowContext(ctx, "SELECT next_offset, leader_epoch, record_hash, history, writer FROM progress WHERE topic_id = ? AND log_partition = ?"+forUpdate,
+		hex.EncodeToString(key.TopicID[:]), key.Partition).Scan(&p.Offset, &p.Epoch, &hash, &history, &p.Writer)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Progress{}, false, nil
 	}
@@ -58,17 +59,20 @@ func readProgress(ctx context.Context, q querier, key Key, forUpdate string) (p 
 	if p.Hash, err = strconv.ParseUint(hash, 16, 64); err != nil {
 		return Progress{}, false, fmt.Errorf("column record_hash: %w", err)
 	}
+	if p.History, err = strconv.ParseUint(history, 16, 64); err != nil {
+		return Progress{}, false, fmt.Errorf("column history: %w", err)
+	}
 	return p, true, nil
 }
 
 // writeProgress writes p; exists says whether the row is there, and locked.
 func (db *DB) writeProgress(ctx context.Context, tx *sql.Tx, p *Progress, exists bool) error {
-	statement := "UPDATE progress SET next_offset = ?, leader_epoch = ?, record_hash = ?, writer = ?, updated_at = " + db.d.now + " WHERE topic_id = ? AND log_partition = ?"
+	statement := "UPDATE progress SET next_offset = ?, leader_epoch = ?, record_hash = ?, history = ?, writer = ?, updated_at = " + db.d.now + " WHERE topic_id = ? AND log_partition = ?"
 	if !exists {
 		// No upsert: where another writer made the row meanwhile, this fails.
-		statement = "INSERT INTO progress (next_offset, leader_epoch, record_hash, writer, updated_at, topic_id, log_partition) VALUES (?, ?, ?, ?, " + db.d.now + ", ?, ?)"
+		statement = "INSERT INTO progress (next_offset, leader_epoch, record_hash, history, writer, updated_at, topic_id, log_partition) VALUES (?, ?, ?, ?, ?, " + db.d.now + ", ?, ?)"
 	}
-	_, err := tx.ExecContext(ctx, statement, p.Offset, p.Epoch, fmt.Sprintf("%016x", p.Hash), p.Writer, hex.EncodeToString(p.TopicID[:]), p.Partition)
+	_, err := tx.ExecContext(ctx, statement, p.Offset, p.Epoch, fmt.Sprintf("%016x", p.Hash), strconv.FormatUint(p.History, 16), p.Writer, hex.EncodeToString(p.TopicID[:]), p.Partition)
 	return err
 }
 
