@@ -142,9 +142,33 @@ func TestNothingIsCommittedBeforeItsDeadLetters(t *testing.T) {
 	fake := testenv.StartFake(t, kfake.GroupMinSessionTimeout(testSession))
 	w := newWorld(t, fake.Brokers)
 	const name = "DEADUSDT"
+	tried, open := w.refuseDead(fake)
+	p := w.run(w.config(t.TempDir(), "sqlite:"+filepath.Join(t.TempDir(), "x.db")))
+	w.caughtUp(p)
+	partition, offset := w.at(name, []byte("not a tick"))
+	select {
+	case <-tried:
+	case <-time.After(20 * time.Second):
+		t.Fatal("no dead letter was tried")
+	}
+	for _, s := range p.Status() {
+		if s.Partition == partition && s.Offset != offset {
+			t.Errorf("the state stands at %d, the refused record at %d", s.Offset, offset)
+		}
+	}
+	close(open)
+	w.caughtUp(p)
+	p.stop()
+	if n := len(w.dead()); n != 1 {
+		t.Errorf("%d dead letters", n)
+	}
+}
+
+// refuseDead has nothing written to the dead letters until open is closed.
+func (w *world) refuseDead(fake *testenv.Fake) (tried, open chan struct{}) {
 	id := fake.TopicInfo(w.topics.Dead()).TopicID
-	tried := make(chan struct{}, 1)
-	open := make(chan struct{})
+	tried = make(chan struct{}, 1)
+	open = make(chan struct{})
 	fake.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		fake.KeepControl()
 		r := req.(*kmsg.ProduceRequest)
@@ -177,23 +201,5 @@ func TestNothingIsCommittedBeforeItsDeadLetters(t *testing.T) {
 		}
 		return resp, nil, true
 	})
-	p := w.run(w.config(t.TempDir(), "sqlite:"+filepath.Join(t.TempDir(), "x.db")))
-	w.caughtUp(p)
-	partition, offset := w.at(name, []byte("not a tick"))
-	select {
-	case <-tried:
-	case <-time.After(20 * time.Second):
-		t.Fatal("no dead letter was tried")
-	}
-	for _, s := range p.Status() {
-		if s.Partition == partition && s.Offset != offset {
-			t.Errorf("the state stands at %d, the refused record at %d", s.Offset, offset)
-		}
-	}
-	close(open)
-	w.caughtUp(p)
-	p.stop()
-	if n := len(w.dead()); n != 1 {
-		t.Errorf("%d dead letters", n)
-	}
+	return tried, open
 }

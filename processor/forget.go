@@ -34,6 +34,58 @@ func (o *owner) forget(newest schema.Time) error {
 	return err
 }
 
+// forget does the same in a standby's store, by what the sinks' progress says
+// where it stands. What can't be asked is asked the next time.
+func (s *standby) forget(ctx context.Context, newest schema.Time) error {
+	keep := schema.Time(s.p.cfg.Keep.Microseconds())
+	if keep < 0 || newest == schema.MinTime || newest < s.forgetAt {
+		return nil
+	}
+	bound, cancel := context.WithTimeout(ctx, lookTimeout)
+	have, err := s.p.sunk(bound, s.store.Partition())
+	cancel()
+	n := 0
+	if err == nil && have > 0 {
+		if n, err = s.store.Forget(newest-keep, have); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		s.p.log.Debug("a standby does not know what the sinks have", "partition", s.partition, "err", err)
+	}
+	if n == 0 {
+		s.forgetAt = newest + keep/100
+	}
+	return nil
+}
+
+// sunk gives up to where every sink has a partition's candles, as they say
+// themselves; 0 where one says nothing that holds for this log.
+func (p *Processor) sunk(ctx context.Context, part *state.Partition) (int64, error) {
+	pos := part.Position()
+	have := pos.Offset
+	said, ok, err := p.reader.Progress(ctx, p.cfg.Topics.Candles, pos.Partition, pos.TopicID)
+	if err != nil || !ok {
+		return 0, err
+	}
+	marks := []state.Position{said}
+	if p.db != nil {
+		row, ok, err := p.db.Load(ctx, pos.TopicID, pos.Partition)
+		if err != nil || !ok {
+			return 0, err
+		}
+		marks = append(marks, state.Position{Offset: row.Offset, Hash: row.Hash, History: row.History})
+	}
+	for _, m := range marks {
+		held, _, err := p.holds(ctx, pos.Partition, m.Offset, m.Hash)
+		if err != nil || !held || !part.Shares(m) {
+			return 0, err
+		}
+		have = min(have, m.Offset)
+	}
+	return have, nil
+}
+
 // lookTimeout bounds the look at the database when a partition is opened.
 const lookTimeout = 5 * time.Second
 

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,12 @@ func runChild() error {
 		Topics: kafka.Topics{Ticks: schema.TicksTopic, Candles: schema.CandlesTopic, Partitions: partitions},
 		SQL:    &sqlsink.Config{DSN: os.Getenv("TEST_DSN")}, SessionTimeout: testSession,
 	}
+	if n := os.Getenv("TEST_STANDBY"); n != "" {
+		var err error
+		if cfg.Standby, err = strconv.Atoi(n); err != nil {
+			return err
+		}
+	}
 	if os.Getenv("TEST_TRANSACTIONS") == "true" {
 		cfg.Transactions = &Transactions{}
 	}
@@ -60,10 +67,11 @@ type child struct {
 }
 
 // spawn starts a processor in a process of its own and waits until it is open.
-func (w *world) spawn(dir, dsn string) *child {
+func (w *world) spawn(dir, dsn string, more ...string) *child {
 	w.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+w.brokers, "TEST_DIR="+dir, "TEST_DSN="+dsn, fmt.Sprintf("TEST_TRANSACTIONS=%t", w.transactions))
+	cmd.Env = append(cmd.Env, more...)
 	cmd.Stderr = w.Output()
 	out, err := cmd.StdoutPipe()
 	if err == nil {

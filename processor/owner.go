@@ -110,11 +110,11 @@ func (o *owner) open(ctx context.Context, heir *standby) (err error) {
 	if p.cfg.Checkpoints != nil {
 		o.taker = newTaker(o, dir, f.distrust)
 	}
+	p.log.Info("partition assigned", "partition", o.partition, "offset", from, "kept warm", warm)
 	o.mu.Lock()
 	o.opened = true
 	o.status.Offset, o.status.Checkpointed = from, f.restored
 	o.mu.Unlock()
-	p.log.Info("partition assigned", "partition", o.partition, "offset", from, "kept warm", warm)
 	return nil
 }
 

@@ -44,6 +44,8 @@ type Processor struct {
 	queueHigh int       // the feeder's
 	// heartbeat is how often an idle database is asked whether it was set back.
 	heartbeat time.Duration
+	// leftFor is how long state stays that is of no use here.
+	leftFor time.Duration
 
 	ctx    context.Context // ends with Run; owners live in it
 	cancel context.CancelCauseFunc
@@ -54,6 +56,7 @@ type Processor struct {
 	owners map[int32]*owner
 	// standbys are of other partitions than owners.
 	standbys map[int32]*standby
+	member   bool // the group has given its word
 }
 
 var errClosed = errors.New("processor closed")
@@ -64,7 +67,7 @@ func New(cfg Config) (*Processor, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Processor{cfg: cfg, log: cfg.Log, owners: map[int32]*owner{}, standbys: map[int32]*standby{}, opened: make(chan struct{}), hangUp: func() {}, queueHigh: 200_000, heartbeat: 5 * time.Second}
+	p := &Processor{cfg: cfg, log: cfg.Log, owners: map[int32]*owner{}, standbys: map[int32]*standby{}, opened: make(chan struct{}), hangUp: func() {}, queueHigh: 200_000, heartbeat: 5 * time.Second, leftFor: leftFor}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	return p, nil
 }
@@ -127,7 +130,8 @@ func (p *Processor) Open(ctx context.Context) (err error) {
 		kgo.ConsumeTopics(p.cfg.Topics.Ticks),
 		kgo.InstanceID(p.instance),
 		kgo.SessionTimeout(p.cfg.SessionTimeout),
-		kgo.HeartbeatInterval(p.cfg.SessionTimeout/5),
+		// By its heartbeat a member hears that another has left.
+		kgo.HeartbeatInterval(min(p.cfg.SessionTimeout/5, maxHeartbeat)),
 		// A member that is killed while the group rebalances is waited for as
 		// long as this; an owner gives its partition up within some seconds.
 		kgo.RebalanceTimeout(2*p.cfg.SessionTimeout),
@@ -141,7 +145,7 @@ func (p *Processor) Open(ctx context.Context) (err error) {
 		}),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { p.assigned(m) }),
 		kgo.OnPartitionsRevoked(func(ctx context.Context, c *kgo.Client, m map[string][]int32) { p.revoked(ctx, c, m) }),
-		kgo.OnPartitionsLost(func(ctx context.Context, _ *kgo.Client, m map[string][]int32) { p.revoked(ctx, nil, m) }),
+		kgo.OnPartitionsLost(func(ctx context.Context, _ *kgo.Client, m map[string][]int32) { p.lost(ctx, m) }),
 		kgo.ProducerBatchCompression(codec),
 		kgo.ProducerLinger(0),
 		kgo.MaxBufferedRecords(100_000),
@@ -167,6 +171,9 @@ func (p *Processor) ensure(ctx context.Context) (err error) {
 	}
 	return nil
 }
+
+// maxHeartbeat bounds how long a partition is nobody's after its owner has left.
+const maxHeartbeat = 300 * time.Millisecond
 
 // fetchWait is how long a broker that has nothing new holds a fetch back. A
 // partition that is added meanwhile waits for the one that is under way; kgo's 5 s
@@ -221,6 +228,7 @@ func (p *Processor) Run(ctx context.Context) error {
 	group.Go(func() error { return p.poll(inner) })
 	group.Go(func() error { return p.feed.run(inner, p.judge) })
 	group.Go(func() error { return p.maintain(inner) })
+	group.Go(func() error { return p.tidy(inner) })
 	err := group.Wait()
 	p.cancel(err)
 	p.stop()
@@ -272,6 +280,7 @@ func (p *Processor) judge(e kgo.FetchError) error {
 func (p *Processor) assigned(m map[string][]int32) {
 	<-p.opened
 	p.mu.Lock()
+	p.member = true
 	if p.ctx.Err() == nil {
 		for _, partition := range m[p.cfg.Topics.Ticks] {
 			heir := p.standbys[partition]
@@ -307,6 +316,14 @@ func (p *Processor) revoked(ctx context.Context, c *kgo.Client, m map[string][]i
 			p.log.Debug("commit for lag displays", "err", err)
 		}
 	}
+}
+
+// lost gives up what the group has given to others.
+func (p *Processor) lost(ctx context.Context, m map[string][]int32) {
+	p.mu.Lock()
+	p.member = false
+	p.mu.Unlock()
+	p.revoked(ctx, nil, m)
 }
 
 // stop ends every owner and every standby.
@@ -381,6 +398,21 @@ func (p *Processor) Status() []PartitionStatus {
 		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b PartitionStatus) int { return int(a.Partition - b.Partition) })
+	return out
+}
+
+// Opening gives the partitions of this process whose state is not open yet.
+func (p *Processor) Opening() (out []int32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for partition, o := range p.owners {
+		o.mu.Lock()
+		if !o.opened {
+			out = append(out, partition)
+		}
+		o.mu.Unlock()
+	}
+	slices.Sort(out)
 	return out
 }
 

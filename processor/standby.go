@@ -10,9 +10,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"millrace/internal/failpoint"
 	"millrace/internal/kafka"
 	"millrace/schema"
 	"millrace/state"
+)
+
+// The steps at which a process may die.
+var (
+	atStandby     = failpoint.New("standby.applied")
+	atStandbyDone = failpoint.New("standby.committed")
 )
 
 // standby keeps the state of a partition warm that another member owns: it
@@ -26,7 +33,7 @@ import (
 // the group tells it; until then a standby waits where something was refused,
 // and whoever takes over from it writes them himself.
 //
-// It forgets no windows: only an owner knows what every sink has.
+// It forgets what every sink has: it reads their progress, now and then.
 type standby struct {
 	p         *Processor
 	partition int32
@@ -35,6 +42,7 @@ type standby struct {
 	hand      chan struct{} // closed: this process is to own the partition
 	done      chan struct{}
 	tick      schema.Tick
+	forgetAt  schema.Time // the applied time at which the store is made to forget again
 
 	// What an owner takes over, once done is closed; store is nil if there is
 	// nothing to take. The records of pending are applied and not committed.
@@ -58,7 +66,7 @@ type StandbyStatus struct {
 }
 
 func (p *Processor) newStandby(partition int32) *standby {
-	s := &standby{p: p, partition: partition, dir: state.PartitionDir(p.cfg.Dir, p.cfg.Topics.Ticks, partition), hand: make(chan struct{}), done: make(chan struct{})}
+	s := &standby{p: p, partition: partition, dir: state.PartitionDir(p.cfg.Dir, p.cfg.Topics.Ticks, partition), forgetAt: schema.MinTime, hand: make(chan struct{}), done: make(chan struct{})}
 	var ctx context.Context
 	ctx, s.cancel = context.WithCancelCause(p.ctx)
 	go func() {
@@ -166,10 +174,16 @@ func (s *standby) microBatch(ctx context.Context, recs []*kgo.Record) (handed bo
 			}
 			part.TakeRefusals()
 		}
-		if _, err := s.store.Commit(); err != nil {
+		atStandby.Hit()
+		changes, err := s.store.Commit()
+		if err != nil {
 			return false, err
 		}
+		atStandbyDone.Hit()
 		s.pending = nil
+		if err := s.forget(ctx, changes.Newest); err != nil {
+			return false, err
+		}
 	}
 	s.mu.Lock()
 	s.offset = part.Position().Offset

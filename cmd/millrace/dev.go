@@ -32,7 +32,7 @@ func (a *app) devCommand() command {
 			"millrace dev --from BTCUSDT-trades-2024-08-08.zip --until-done\n" +
 			"millrace dev --binance-ws wss://stream.binance.com:9443 --symbols BTCUSDT,ETHUSDT",
 		groups: []string{gKafka, gLog, gProduce, gBinance, gProcess, gKeeping, gSQL, gNATS, gMarket, gDev, gRun},
-		leave:  []string{"listen", "http", "bridge-group"},
+		leave:  []string{"listen", "http", "bridge-group", "standby"},
 		own:    func(f *pflag.FlagSet) { f.BoolVar(&asJSON, "json", false, "print the summary of --until-done as JSON") },
 		run: func(ctx context.Context, s *settings, _ []string) error {
 			d := &dev{app: a, s: s, json: asJSON, screen: newScreen(a.stdout, a.env), view: newView()}

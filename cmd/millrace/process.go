@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -17,7 +20,8 @@ func (a *app) processCommand() command {
 		short: "make candles of the ticks in Kafka, into SQL and back into Kafka",
 		long: "Consumes ticks, keeps each partition's state in the data folder, and writes what the windows say into the SQL store and the topic of candles. " +
 			"Several processors share the partitions; each needs a data folder of its own. " +
-			"Killed and started again, it goes on from its state; without state, or with one that is damaged, from the newest checkpoint if --checkpoints names a store, else from the log.",
+			"Killed and started again, it goes on from its state; without state, or with one that is damaged, from the newest checkpoint if --checkpoints names a store, else from the log. " +
+			"With --standby the others keep each partition's state warm and take over at once.",
 		example: "millrace process --sql mysql://millrace:secret@127.0.0.1:3306/market\n" +
 			"millrace process --kafka kafka1:9092 --data /var/lib/millrace --http 127.0.0.1:8082",
 		groups: []string{gKafka, gLog, gProcess, gKeeping, gSQL, gRun},
@@ -71,7 +75,7 @@ func openProcessor(ctx context.Context, s *settings, keeping *keeping, log *slog
 		return nil, err
 	}
 	cfg := processor.Config{
-		Kafka: k, Topics: s.topics(), Dir: stateDir(s), Settings: s.newLog(), MicroBatch: s.Process.MicroBatch,
+		Kafka: k, Topics: s.topics(), Dir: stateDir(s), Settings: s.newLog(), MicroBatch: s.Process.MicroBatch, Standby: s.Process.Standby,
 		Published: published, Log: log, Checkpoints: keeping.config(s),
 		Check: func(inForce schema.Settings) error {
 			want := s.wished(inForce)
@@ -111,8 +115,32 @@ func processFrame(p *processor.Processor) frame {
 	}
 	return frame{
 		Title:  "millrace process · " + plural(len(status), "partition") + " · " + plural(c.trades, "tick") + " · " + plural(c.duplicates, "duplicate") + " · " + plural(c.refused, "dead letter"),
+		Notes:  processNotes(p),
 		Stages: processStages(p),
 	}
+}
+
+// processNotes says what the process has beside the partitions it works on.
+func processNotes(p *processor.Processor) (notes []string) {
+	if opening := p.Opening(); len(opening) > 0 {
+		notes = append(notes, fmt.Sprintf("opening the state of partition %s", numbers(opening)))
+	}
+	for _, s := range p.Standbys() {
+		what := "looking for its state"
+		if s.Open {
+			what = fmt.Sprintf("at %d, %s behind", s.Offset, plural(s.Behind, "record"))
+		}
+		notes = append(notes, fmt.Sprintf("standing by for partition %d: %s", s.Partition, what))
+	}
+	return notes
+}
+
+func numbers(list []int32) string {
+	text := make([]string, len(list))
+	for i, n := range list {
+		text[i] = strconv.Itoa(int(n))
+	}
+	return strings.Join(text, ", ")
 }
 
 func processStages(p *processor.Processor) []stageRow {

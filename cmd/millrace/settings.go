@@ -108,6 +108,7 @@ type binanceSettings struct {
 
 type processSettings struct {
 	MicroBatch         time.Duration
+	Standby            int
 	Keep               []keepDays
 	Transactions       bool // candles come in transactions
 	TransactionTimeout time.Duration

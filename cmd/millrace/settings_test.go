@@ -52,7 +52,7 @@ func TestTable(t *testing.T) {
 func TestRowsFillFieldsOfTheirOwn(t *testing.T) {
 	samples := map[string]string{"kafka-sasl": "plain", "compression": "zstd", "periods": "3d", "three-day-anchor": "2001-02-03",
 		"ticks-retention": "70m", "candles-retention": "71m", "stream-age": "72m", "nats-replicas": "3",
-		"linger": "7ms", "margin": "8ms", "micro-batch": "9ms", "for": "10ms", "symbols": "AUSDT", "streams": "sbe", "binance-proxy": "http://a", "weight-share": "0.7", "keep-days": "1s=3",
+		"linger": "7ms", "margin": "8ms", "micro-batch": "9ms", "standby": "3", "for": "10ms", "symbols": "AUSDT", "streams": "sbe", "binance-proxy": "http://a", "weight-share": "0.7", "keep-days": "1s=3",
 		"binance-ws": "ws://a", "binance-rest": "http://a", "listen": "a:2", "sql": "sqlite:x", "nats": "nats://a", "http": "a:1", "kafka": "k:1",
 		"days": "2024-08-01..2024-08-07", "kind": "aggTrades", "binance-dumps": "http://a", "history": "day",
 		"log-level": "debug", "log-format": "json",

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"millrace/ingest/binance"
+	"millrace/processor"
 )
 
 // Groups of settings, in the order of help and `millrace config`.
@@ -161,6 +162,8 @@ var table = rows(
 
 		{name: "micro-batch", group: gProcess, def: "0s", help: "commit this often; 0 commits what has come as soon as it has",
 			field: func(s *settings) field { return span(&s.Process.MicroBatch, 0, time.Minute) }},
+		{name: "standby", group: gProcess, def: "0", help: "how many other processors keep the state of each partition warm from the log, so that one of them takes over within a second when its processor leaves or dies; of the group's members the highest counts, and one with 0 keeps none",
+			field: func(s *settings) field { return whole(&s.Process.Standby, 0, processor.MaxStandby) }},
 		{name: "keep-days", group: gProcess, help: "days of a period that the SQL store keeps, such as 1s=7,1m=90; what isn't named is kept for ever",
 			field: func(s *settings) field { return keeps(&s.Process.Keep) }},
 		{name: "candles-transactions", group: gProcess, help: "write each flush of candles as one transaction of Kafka's, for readers that read committed and can't compare versions; wants brokers from 4.0 on, and the same of every processor of the log",

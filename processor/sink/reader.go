@@ -170,6 +170,26 @@ func (r *Reader) read(ctx context.Context, topic string, partition int32, from, 
 	return known, nil
 }
 
+// Progress gives what the last record of a partition says of this log; ok is
+// false if it says nothing. Where candles come in transactions the last one is a
+// transaction's mark: then it never does.
+func (r *Reader) Progress(ctx context.Context, topic string, partition int32, topicID [16]byte) (p state.Position, ok bool, err error) {
+	ends, err := kadm.NewClient(r.Asker).ListCommittedOffsets(ctx, topic)
+	if err != nil {
+		return p, false, fmt.Errorf("ask for the end: %w", err)
+	}
+	end, _ := ends.Lookup(topic, partition)
+	if end.Err != nil || end.Offset == 0 {
+		return p, false, end.Err
+	}
+	rec, err := kafka.Read(ctx, r.Asker, topic, r.TopicID, partition, end.Offset-1)
+	if err != nil || rec == nil {
+		return p, false, err
+	}
+	p, _, ok = parseProgress(header(rec, schema.HeaderProgress), topicID, r.TopicID)
+	return p, ok, nil
+}
+
 // Follow begins to read a partition at an offset.
 func (r *Reader) Follow(topic string, partition int32, from int64) *Tail {
 	t := &Tail{C: make(chan []*kgo.Record, 1), closed: make(chan struct{})}
