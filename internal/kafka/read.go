@@ -52,9 +52,19 @@ func Read(ctx context.Context, client *kgo.Client, topic string, id TopicID, par
 }
 
 func read(ctx context.Context, client *kgo.Client, topic string, id TopicID, partition int32, offset int64) (*kgo.Record, error) {
+	recs, _, err := fetch(ctx, client, topic, id, partition, offset)
+	if err != nil || len(recs) == 0 {
+		return nil, err
+	}
+	return recs[0], nil
+}
+
+// fetch gets some records from offset on, and where to go on; that is offset
+// itself if there are none yet.
+func fetch(ctx context.Context, client *kgo.Client, topic string, id TopicID, partition int32, offset int64) ([]*kgo.Record, int64, error) {
 	leader, epoch, err := leaderOf(ctx, client, topic, partition)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	part := kmsg.NewFetchRequestTopicPartition()
 	part.Partition, part.FetchOffset, part.PartitionMaxBytes = partition, offset, readBytes
@@ -66,27 +76,54 @@ func read(ctx context.Context, client *kgo.Client, topic string, id TopicID, par
 	req.Topics = []kmsg.FetchRequestTopic{top}
 	resp, err := client.Broker(int(leader)).RetriableRequest(ctx, req)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	answer := resp.(*kmsg.FetchResponse)
 	if err := kerr.ErrorForCode(answer.ErrorCode); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1 {
-		return nil, errors.New("the broker answered for another partition")
+		return nil, 0, errors.New("the broker answered for another partition")
 	}
 	p := &answer.Topics[0].Partitions[0]
 	if p.ErrorCode == kerr.OffsetOutOfRange.Code {
-		return nil, fmt.Errorf("%w: it has %d to %d", ErrOffset, p.LogStartOffset, p.HighWatermark)
+		return nil, 0, fmt.Errorf("%w: it has %d to %d", ErrOffset, p.LogStartOffset, p.HighWatermark)
 	}
-	got, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Offset: offset, Topic: topic, Partition: partition}, p, kgo.DefaultDecompressor(), nil)
+	got, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Offset: offset, Topic: topic, Partition: partition}, p, kgo.DefaultDecompressor(), nil)
 	if got.Err != nil {
-		return nil, got.Err
+		return nil, 0, got.Err
 	}
-	if len(got.Records) == 0 {
-		return nil, nil
+	return got.Records, max(next, offset), nil
+}
+
+// Scan calls yield with the records of [from, to), by requests of its own like
+// Read, one fetch after the other.
+func Scan(ctx context.Context, client *kgo.Client, topic string, id TopicID, partition int32, from, to int64, yield func(*kgo.Record) error) error {
+	for from < to {
+		var recs []*kgo.Record
+		var next int64
+		err := retry(ctx, func() (err error) {
+			recs, next, err = fetch(ctx, client, topic, id, partition, from)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("kafka: read %s/%d at %d: %w", topic, partition, from, err)
+		}
+		for _, rec := range recs {
+			if rec.Offset >= to {
+				return nil
+			}
+			if err := yield(rec); err != nil {
+				return err
+			}
+			next = max(next, rec.Offset+1)
+		}
+		if next == from { // compaction has taken what was before to
+			return nil
+		}
+		from = next
 	}
-	return got.Records[0], nil
+	return nil
 }
 
 // leaderOf asks who leads a partition now; the client's own knowledge may be
