@@ -39,6 +39,7 @@ type owner struct {
 	forgetAt  schema.Time // the applied time at which the store is made to forget again
 	partial   bool        // the database lacks what neither the state nor the log has
 	taker     *taker      // nil without a store for checkpoints
+	door      door        // through which others look at the store
 
 	mu     sync.Mutex // guards what follows
 	queue  [][]*kgo.Record
@@ -72,7 +73,7 @@ func (p *Processor) open(ctx context.Context, partition int32) (*owner, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s := store.Partition().Settings(); s != nil && p.cfg.Check != nil {
+	if s := store.Partition().Settings(); s != nil && p.cfg.Check != nil && !p.lineage.Known {
 		if err := p.cfg.Check(*s); err != nil {
 			return nil, errors.Join(err, store.Close())
 		}
@@ -102,6 +103,12 @@ func (p *Processor) assume(ctx context.Context, store *state.Store) error {
 	start, _, err := p.bounds(ctx, part.Position().Partition)
 	if err != nil || start == 0 {
 		return err
+	}
+	if was, ok := p.lineage.At(part.Position().Partition, start-1); ok && p.lineage.Changed() {
+		p.log.Info("the log no longer holds the settings in force where it begins; they stand in the topic of gaps",
+			"partition", part.Position().Partition, "log begins", start, "revision", was.Settings.Revision)
+		part.Assume(&was.Settings)
+		return nil
 	}
 	p.log.Warn("the log no longer says with which settings it began; going by those of the other partitions, or of this program",
 		"partition", part.Position().Partition, "log begins", start)
@@ -144,6 +151,7 @@ func (o *owner) run(life context.Context) (err error) {
 		if err = errors.Join(group.Wait(), err); err == nil && o.taker != nil {
 			o.taker.last()
 		}
+		o.door.shut()
 		if err = errors.Join(err, o.store.Close()); err != nil && asked {
 			o.p.log.Warn("something failed while a partition was given up; the log gives back what it cost", "partition", o.partition, "err", err)
 			err = nil
@@ -160,7 +168,7 @@ func (o *owner) run(life context.Context) (err error) {
 		if len(recs) == 0 {
 			continue
 		}
-		if err := o.microBatch(ctx, recs); err != nil {
+		if err := o.inTurn(ctx, recs); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}

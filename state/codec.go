@@ -338,7 +338,9 @@ func (p *Partition) decodeMeta(row []byte) error {
 		return nil
 	}
 	var t schema.Tick
-	if err := t.Decode([]byte(settings)); err != nil {
+	if err := t.Decode([]byte(settings)); errors.Is(err, schema.ErrNewer) {
+		return fmt.Errorf("%w: %w", ErrNewer, err)
+	} else if err != nil {
 		return fmt.Errorf("%w: settings: %w", errDamaged, err)
 	}
 	if t.Kind != schema.KindSettings {

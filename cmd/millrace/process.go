@@ -48,6 +48,7 @@ func runProcess(ctx context.Context, s *settings, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
+		w.more = stateRoutes(p)
 		log.Info("serving HTTP", "url", w.url())
 		g.Go(func() error { return w.run(ctx) })
 	}
