@@ -148,6 +148,10 @@ func (v *View) checkKeys() error {
 			if string(key) == metaKey {
 				return nil
 			}
+		case programKey[0]:
+			if string(key) == programKey {
+				return nil
+			}
 		case symbolPrefix:
 			if v.p.symbols[string(key[1:])] != nil {
 				return nil

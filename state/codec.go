@@ -104,10 +104,12 @@ const rowVersion = 1
 // Keys of the store, each led by one byte:
 //
 //	m                                     meta: position, settings, ingestors
+//	p                                     version of the program that wrote the newest rows, as text in every format
 //	s <symbol>                            symbol
 //	w <symbol> 00 <period> <start, 8 B>   window; start big-endian, its sign bit flipped, so that keys sort by time
 const (
 	metaKey      = "m"
+	programKey   = "p"
 	symbolPrefix = 's'
 	windowPrefix = 'w'
 )

@@ -84,9 +84,17 @@ func (v *View) Candles(name string, period schema.Period, from, to schema.Time, 
 }
 
 // firstWindow gives the time from which on a symbol can have windows of a
-// period: the first row, or its history's start; noTime if there are none.
+// period: where the run before the first row begins, or that row; noTime if there
+// are none.
 func (v *View) firstWindow(y *symbol, period schema.Period) (first schema.Time, err error) {
-	first = y.history
+	first = noTime
+	for _, r := range y.series {
+		if r.period == period {
+			if _, from, known := y.left(v.p.cal, r); known {
+				first = from
+			}
+		}
+	}
 	it, err := v.snap.NewIter(&pebble.IterOptions{LowerBound: appendSeriesKey(nil, y.name, period), UpperBound: appendSeriesKey(nil, y.name, period+1)})
 	if err != nil {
 		return first, v.explain(err)

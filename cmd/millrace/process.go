@@ -73,7 +73,7 @@ func openProcessor(ctx context.Context, s *settings, keeping *keeping, log *slog
 	}
 	cfg := processor.Config{
 		Kafka: k, Topics: s.topics(), Dir: stateDir(s), Settings: s.newLog(), MicroBatch: s.Process.MicroBatch,
-		Published: published, Log: log, Checkpoints: keeping.config(s),
+		Published: published, Log: log, Checkpoints: keeping.config(s), Program: thisVersion().Version,
 		Check: func(inForce schema.Settings) error {
 			want := s.wished(inForce)
 			if d := want.Diff(&inForce); d != "" {
