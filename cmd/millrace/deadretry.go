@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/internal/kafka"
@@ -196,7 +197,7 @@ func (m *morgue) became(ctx context.Context, r *retried, before map[int32]int64,
 	defer tick.Stop()
 	for {
 		passed, err := admin.FetchOffsets(bound, group)
-		if err != nil && bound.Err() == nil {
+		if err != nil && bound.Err() == nil && !errors.Is(err, kerr.GroupIDNotFound) {
 			return fmt.Errorf("ask where group %s stands: %w", group, err)
 		}
 		behind := 0
