@@ -59,6 +59,8 @@ type Config struct {
 	Transactions *Transactions
 	Log          *slog.Logger
 
+	Program string // the version that states are marked with; may be empty
+
 	FS   vfs.FS    // where Dir is; default the real one
 	Rand io.Reader // of the process's name; default crypto/rand
 }

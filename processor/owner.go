@@ -41,6 +41,7 @@ type owner struct {
 	forgetAt  schema.Time   // the applied time at which the store is made to forget again
 	partial   bool          // the database lacks what neither the state nor the log has
 	taker     *taker        // nil without a store for checkpoints
+	door      door          // through which others look at the store
 
 	mu     sync.Mutex // guards what follows
 	opened bool
@@ -125,7 +126,7 @@ func (p *Processor) openChecked(ctx context.Context, dir string, partition int32
 	if err != nil {
 		return nil, f, err
 	}
-	if s := store.Partition().Settings(); s != nil && p.cfg.Check != nil {
+	if s := store.Partition().Settings(); s != nil && p.cfg.Check != nil && !p.lineage.Known {
 		if err := p.cfg.Check(*s); err != nil {
 			return nil, f, errors.Join(err, store.Close())
 		}
@@ -154,6 +155,12 @@ func (p *Processor) assume(ctx context.Context, store *state.Store) error {
 	if err != nil || start == 0 {
 		return err
 	}
+	if was, ok := p.lineage.At(part.Position().Partition, start-1); ok && p.lineage.Changed() {
+		p.log.Info("the log no longer holds the settings in force where it begins; they stand in the topic of gaps",
+			"partition", part.Position().Partition, "log begins", start, "revision", was.Settings.Revision)
+		part.Assume(&was.Settings)
+		return nil
+	}
 	p.log.Warn("the log no longer says with which settings it began; going by those of the other partitions, or of this program",
 		"partition", part.Position().Partition, "log begins", start)
 	part.Assume(&p.lineage.Settings)
@@ -164,7 +171,7 @@ func (p *Processor) openStore(dir string, partition int32) (*state.Store, error)
 	complain := func(what string) {
 		p.log.Error("state: the disk or Pebble fails", "partition", partition, "dir", dir, "what", what)
 	}
-	store, err := state.Open(state.Options{Dir: dir, FS: p.cfg.FS, Complain: complain}, p.lineage.Ticks, partition)
+	store, err := state.Open(state.Options{Dir: dir, FS: p.cfg.FS, Complain: complain, Program: p.cfg.Program}, p.lineage.Ticks, partition)
 	if errors.Is(err, state.ErrLineage) {
 		return nil, fmt.Errorf("state of partition %d: %w: topic %s was made anew since; move %s away to begin with the new one", partition, err, p.cfg.Topics.Ticks, dir)
 	}
@@ -206,6 +213,7 @@ func (o *owner) run(life context.Context) (err error) {
 		if err = errors.Join(group.Wait(), err); err == nil && o.taker != nil {
 			o.taker.last()
 		}
+		o.door.shut()
 		if err = errors.Join(err, o.store.Close()); err != nil && asked {
 			o.p.log.Warn("something failed while a partition was given up; the log gives back what it cost", "partition", o.partition, "err", err)
 			err = nil
@@ -228,14 +236,18 @@ func (o *owner) run(life context.Context) (err error) {
 	}
 	for o.gather(ctx) == nil {
 		recs := o.q.take(o.p.cfg.MaxRecords)
-		if len(recs) == 0 {
-			continue
-		}
-		if err := o.microBatch(ctx, recs); err != nil {
-			if ctx.Err() != nil {
-				return nil
+		for len(recs) > 0 {
+			n, err := o.p.turn(o.store, recs)
+			if err == nil {
+				err = o.microBatch(ctx, recs[:n])
 			}
-			return err
+			if err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return err
+			}
+			recs = recs[n:]
 		}
 	}
 	return nil

@@ -151,44 +151,52 @@ func (s *standby) follow(ctx context.Context) (err error) {
 			return err
 		}
 		recs := s.q.take(s.p.cfg.MaxRecords)
-		if len(recs) == 0 {
-			continue
-		}
-		if handed, err := s.microBatch(ctx, recs); handed || err != nil {
-			return err
+		for len(recs) > 0 {
+			n, err := s.p.turn(s.store, recs)
+			if err != nil {
+				return err
+			}
+			left, handed, err := s.microBatch(ctx, recs[:n])
+			if err != nil {
+				return err
+			}
+			if recs = recs[n-left:]; handed {
+				s.q.back(recs)
+				return nil
+			}
 		}
 	}
 }
 
 // microBatch applies and commits. handed says that the partition is this
-// process's own before something that was refused could be left to its owner.
-func (s *standby) microBatch(ctx context.Context, recs []*kgo.Record) (handed bool, err error) {
+// process's own before something that was refused could be left to its owner, and
+// left how many records were not applied then.
+func (s *standby) microBatch(ctx context.Context, recs []*kgo.Record) (left int, handed bool, err error) {
 	part := s.store.Partition()
 	for len(recs) > 0 {
 		n := apply(part, &s.tick, recs)
 		s.pending = recs[:n]
 		if recs = recs[n:]; part.Refused() > 0 {
 			if handed, err := s.buried(ctx, part.Position().Offset); handed || err != nil {
-				s.q.back(recs)
-				return handed, err
+				return len(recs), handed, err
 			}
 			part.TakeRefusals()
 		}
 		atStandby.Hit()
 		changes, err := s.store.Commit()
 		if err != nil {
-			return false, err
+			return 0, false, err
 		}
 		atStandbyDone.Hit()
 		s.pending = nil
 		if err := s.forget(ctx, changes.Newest); err != nil {
-			return false, err
+			return 0, false, err
 		}
 	}
 	s.mu.Lock()
 	s.offset = part.Position().Offset
 	s.mu.Unlock()
-	return false, nil
+	return 0, false, nil
 }
 
 // apply applies records, until so much is refused that it must be dealt with

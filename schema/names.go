@@ -37,6 +37,18 @@ const (
 	HeaderIndex     = "millrace-index"
 )
 
+// settingsKey begins the keys under which the topic of gaps keeps the settings
+// of its partition's log, one for each revision: no symbol has a | in it.
+const settingsKey = "|settings|"
+
+// SettingsKey gives the key of a revision.
+func SettingsKey(revision uint32) []byte {
+	return strconv.AppendUint([]byte(settingsKey), uint64(revision), 10)
+}
+
+// IsSettingsKey tells such a key from a symbol.
+func IsSettingsKey(key []byte) bool { return strings.HasPrefix(string(key), settingsKey) }
+
 // Headers of candles: who wrote the record, and how far into which log its
 // writer had sent everything.
 const (

@@ -206,7 +206,7 @@ func (v *View) checkWindow(y *symbol, r *series, w *window) error {
 // knows of.
 func (v *View) checkOthers() error {
 	look := func(key, _ []byte) error {
-		if string(key) == metaKey || key[0] == symbolPrefix && v.p.symbols[string(key[1:])] != nil {
+		if string(key) == metaKey || string(key) == programKey || key[0] == symbolPrefix && v.p.symbols[string(key[1:])] != nil {
 			return nil
 		}
 		return unknown(key)

@@ -193,6 +193,10 @@ func TestCopyWhileTheOwnerWorks(t *testing.T) {
 // damaged: then it would be set aside and restored from something older.
 func TestNewerState(t *testing.T) {
 	h := play(t, makeLog(rand.New(rand.NewPCG(1, 1)), []market{makeMarket(rand.New(rand.NewPCG(1, 2)), "AAAUSDT")}), always, never)
+	h.s.mark = "9.9.9"
+	if _, err := h.s.Commit(); err != nil {
+		t.Fatal(err)
+	}
 	row, closer, err := h.s.db.Get([]byte(metaKey))
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +208,8 @@ func TestNewerState(t *testing.T) {
 	_, err = Open(Options{Dir: "state", FS: h.fs}, [16]byte{1}, 0)
 	_, worse := OpenView(Options{Dir: "state", FS: h.fs})
 	for _, err := range []error{err, worse} {
-		if !errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), fmt.Sprintf("format %d, this program reads up to %d", FormatVersion+1, FormatVersion)) {
+		if !errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), fmt.Sprintf("format %d, this program reads up to %d", FormatVersion+1, FormatVersion)) ||
+			!strings.Contains(err.Error(), `written by millrace "9.9.9"`) {
 			t.Errorf("got %v", err)
 		}
 	}

@@ -107,10 +107,12 @@ const rowVersion = 2
 // Keys of the store, each led by one byte:
 //
 //	m                                     meta: position, settings, ingestors
+//	p                                     version of the program that wrote the newest rows, as text in every format
 //	s <symbol>                            symbol
 //	w <symbol> 00 <period> <start, 8 B>   window; start big-endian, its sign bit flipped, so that keys sort by time
 const (
 	metaKey      = "m"
+	programKey   = "p"
 	symbolPrefix = 's'
 	windowPrefix = 'w'
 )
@@ -367,7 +369,9 @@ func (p *Partition) decodeMeta(row []byte) error {
 		return nil
 	}
 	var t schema.Tick
-	if err := t.Decode([]byte(settings)); err != nil {
+	if err := t.Decode([]byte(settings)); errors.Is(err, schema.ErrNewer) {
+		return fmt.Errorf("%w: %w", ErrNewer, err)
+	} else if err != nil {
 		return fmt.Errorf("%w: settings: %w", errDamaged, err)
 	}
 	if t.Kind != schema.KindSettings {

@@ -139,6 +139,8 @@ func (p *Partition) Apply(r Record, tick *schema.Tick, err error) {
 		p.applySettings(&tick.Settings)
 	case p.settings == nil:
 		p.refuse(0, "", Unsettled, "the partition's log holds no settings before this record", nil)
+	case p.settings.Allows(tick.Kind) != nil:
+		p.refuse(0, "", Unsupported, p.settings.Allows(tick.Kind).Error(), nil)
 	case tick.Kind == schema.KindTrades:
 		p.applyBatch(&tick.Batch, r.Appended)
 	case tick.Kind == schema.KindMark:

@@ -50,6 +50,9 @@ type Options struct {
 	// Complain is told what goes wrong in the background, like a full disk. What
 	// cannot be tried again ends the process by a panic right after. May be nil.
 	Complain func(what string)
+	// Program is the version that the store is marked with, so that an older
+	// program can say which one it takes. May be empty.
+	Program string
 }
 
 func (o *Options) ensureDefaults() {
@@ -69,6 +72,7 @@ type Store struct {
 	p      *Partition
 	dir    string
 	broken atomic.Bool // a write was refused
+	mark   string      // the program, until a commit has written it
 	row    []byte
 	key    []byte
 }
@@ -81,8 +85,8 @@ func Open(o Options, topicID [16]byte, partition int32) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, p: NewPartition(topicID, partition), dir: o.Dir}
-	if err := s.load(); err != nil {
+	s := &Store{db: db, p: NewPartition(topicID, partition), dir: o.Dir, mark: o.Program}
+	if err := marked(s.db, s.load()); err != nil {
 		if errors.Is(err, errDamaged) {
 			err = damaged(o.Dir, err)
 		}
@@ -346,6 +350,9 @@ func (s *Store) Commit() (*Changes, error) {
 	if err == nil {
 		err = b.Set([]byte(metaKey), meta, nil)
 	}
+	if err == nil && s.mark != "" {
+		err = b.Set([]byte(programKey), []byte(s.mark), nil)
+	}
 	if err == nil {
 		atCommit.Hit()
 		err = s.write(func() error { return errors.Join(b.Commit(pebble.NoSync), b.Close()) })
@@ -354,6 +361,7 @@ func (s *Store) Commit() (*Changes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("commit state at offset %d: %w", p.pos.Offset, err)
 	}
+	s.mark = ""
 	p.committed = p.pos.Offset - 1
 	c.Position, c.Newest, c.Calendar = p.pos, p.newest, p.cal
 	return c, nil

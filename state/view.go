@@ -35,7 +35,7 @@ func OpenView(o Options) (*View, error) {
 		return nil, err
 	}
 	v := &View{snap: db, p: NewPartition([16]byte{}, 0), dir: o.Dir}
-	if err := v.load(); err != nil {
+	if err := marked(db, v.load()); err != nil {
 		_ = v.Close() // of a store that cannot be read it says nothing new
 		return nil, err
 	}

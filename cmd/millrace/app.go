@@ -79,11 +79,14 @@ func (a *app) root() *cobra.Command {
 		a.cobra(a.bridgeCommand()),
 		a.cobra(a.checkpointCommand()),
 		a.cobra(a.configCommand()),
+		a.cobra(a.deadCommand()),
 		a.cobra(a.devCommand()),
 		a.cobra(a.doubleCommand()),
 		a.cobra(a.ingestCommand()),
 		a.cobra(a.processCommand()),
 		a.cobra(a.replayCommand()),
+		a.cobra(a.settingsCommand()),
+		a.cobra(a.stateCommand()),
 		a.cobra(a.versionCommand()),
 	)
 	for _, t := range topics {

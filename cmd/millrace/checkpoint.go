@@ -191,9 +191,14 @@ func jsonFlag(f *pflag.FlagSet, on *bool) { f.BoolVar(on, "json", false, "print 
 
 // showBytes shows how far a transfer is: a bar on a terminal, else nothing.
 func (a *app) showBytes(ctx context.Context, what string, work func(checkpoint.Progress) error) error {
+	return a.showBar(ctx, func(n, total int64, took time.Duration) string { return bar(what, n, total, took) }, func(p func(n, total int64)) error { return work(p) })
+}
+
+// showBar shows a line that draw makes of how far work is.
+func (a *app) showBar(ctx context.Context, draw func(n, total int64, took time.Duration) string, work func(func(n, total int64)) error) error {
 	sc := newScreen(a.stdout, a.env)
 	if !sc.live() {
-		return work(nil)
+		return work(func(int64, int64) {})
 	}
 	began := time.Now()
 	at := make(chan [2]int64, 1)
@@ -206,7 +211,7 @@ func (a *app) showBytes(ctx context.Context, what string, work func(checkpoint.P
 			case last = <-at:
 			default:
 			}
-			return frame{Title: bar(what, last[0], last[1], time.Since(began))}
+			return frame{Title: draw(last[0], last[1], time.Since(began))}
 		})
 	}()
 	err := work(func(n, total int64) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -109,7 +110,10 @@ func (d *dev) run(ctx context.Context) error {
 	if d.s.madeUp() {
 		d.notes = append(d.notes, "a made-up market: the symbols are real, trades and prices are not")
 	}
-	web.more = d.watch.routes
+	web.more = func(mux *http.ServeMux, log *slog.Logger) {
+		d.watch.routes(mux, log)
+		stateRoutes(d.proc)(mux, log)
+	}
 	d.began = time.Now()
 	d.notes = append(d.notes, fmt.Sprintf("%s · kafka %s · nats %s · sql %s", web.url(), strings.Join(d.s.Kafka.Brokers, ","), d.s.NATS.URL.String(), d.s.SQL.DSN.String()))
 	d.log.Info("running", "http", web.url(), "kafka", d.s.Kafka.Brokers, "nats", d.s.NATS.URL.String(), "sql", d.s.SQL.DSN.String(), "data", d.s.Run.Data)

@@ -16,6 +16,9 @@ import (
 	"millrace/ingest"
 	"millrace/ingest/binance"
 	"millrace/ingest/double"
+	"millrace/schema"
+	"millrace/state"
+	"millrace/state/checkpoint"
 )
 
 // Exit codes. `millrace help exit-codes` explains them to users.
@@ -65,6 +68,9 @@ var classes = []struct {
 	}, exitUsage},
 	{is(errInterrupted), exitInterrupted},
 	{is(context.Canceled), exitInterrupted},
+	{is(schema.ErrNewer), exitUsage},
+	{is(state.ErrNewer), exitUsage},
+	{is(checkpoint.ErrNewer), exitUsage},
 	{is(binance.ErrNoSymbol), exitUsage},
 	{func(err error) bool { var e *binance.UnknownError; return errors.As(err, &e) }, exitUsage},
 	{func(err error) bool { var e *double.ConfigError; return errors.As(err, &e) }, exitUsage},

@@ -163,6 +163,6 @@ func (h *helpText) flags(flags *pflag.FlagSet) {
 	if settings {
 		h.WriteByte('\n')
 		h.paragraph("Each setting can also be given as MILLRACE_NAME in the environment or as `name: value` in the file: "+
-			"see `millrace help settings`.", 0)
+			"see `millrace help configuration`.", 0)
 	}
 }

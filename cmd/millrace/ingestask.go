@@ -87,16 +87,21 @@ func (a *app) ingestStatus(ctx context.Context, s *settings, f *askFlags) error 
 // base is where the ingestor serves: as told, else where the setting http has
 // it serve, on this machine if that is every address.
 func (f *askFlags) base(listen string) (*url.URL, error) {
-	text, from := f.url, "--url"
+	return baseURL(f.url, listen, defaultIngestURL)
+}
+
+// baseURL is base for any role; usual is where it is looked for if nothing is told.
+func baseURL(told, listen, usual string) (*url.URL, error) {
+	text, from := told, "--url"
 	if text == "" {
-		text = defaultIngestURL
+		text = usual
 		if listen != "" {
 			host, port, err := net.SplitHostPort(listen)
 			if err != nil {
 				return nil, usagef("http: %w", err)
 			}
 			if port == "0" {
-				return nil, usagef("http: %s is any free port: name the one that ingest logged, by --url", listen)
+				return nil, usagef("http: %s is any free port: name the one that the process logged, by --url", listen)
 			}
 			if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 				host = "127.0.0.1"

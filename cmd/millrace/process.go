@@ -52,6 +52,7 @@ func runProcess(ctx context.Context, s *settings, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
+		w.more = stateRoutes(p)
 		log.Info("serving HTTP", "url", w.url())
 		g.Go(func() error { return w.run(ctx) })
 	}
@@ -76,7 +77,7 @@ func openProcessor(ctx context.Context, s *settings, keeping *keeping, log *slog
 	}
 	cfg := processor.Config{
 		Kafka: k, Topics: s.topics(), Dir: stateDir(s), Settings: s.newLog(), MicroBatch: s.Process.MicroBatch, Standby: s.Process.Standby,
-		Published: published, Log: log, Checkpoints: keeping.config(s),
+		Published: published, Log: log, Checkpoints: keeping.config(s), Program: thisVersion().Version,
 		Check: func(inForce schema.Settings) error {
 			want := s.wished(inForce)
 			if d := want.Diff(&inForce); d != "" {

@@ -29,6 +29,7 @@ func (s *settings) topics() kafka.Topics {
 func (s *settings) newLog() schema.Settings {
 	l := schema.Settings{
 		Partitions: int32(s.Log.Partitions), Periods: s.Log.Periods, ThreeDay: s.Log.ThreeDay, EmptySeconds: s.Log.EmptySeconds,
+		Program: thisVersion().Version,
 	}
 	l.EnsureDefaults()
 	return l

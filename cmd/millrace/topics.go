@@ -9,7 +9,8 @@ var topics = []struct{ name, short, text string }{
     1  failed
     2  used or set wrongly, a wrong password or a symbol that the exchange
        doesn't have among it: nothing was begun; or the exchange sends another
-       format than was asked for
+       format than was asked for; or the log, the state or a checkpoint is of
+       a newer millrace, which the line names
     3  not whole: dev --until-done found an open gap or wrote a dead letter,
        audit found a candle that differs, is missing or isn't final,
        ingest status found an open gap, a lost connection, a symbol that has
@@ -41,7 +42,7 @@ The first SIGINT or SIGTERM stops in good order: what has been read is written, 
 
 A trade that was refused isn't counted, so its id is a gap until it comes some other way. ` + "`millrace ingest status`" + ` tells of open gaps.`},
 
-	{"settings", "where settings come from, and which place is strongest", `A setting can be given in four places. The first that gives it counts:
+	{"configuration", "where settings come from, and which place is strongest", `A setting can be given in four places. The first that gives it counts:
 
   1. a flag:         --kafka-tls --periods 1s,1m
   2. environment:    MILLRACE_KAFKA_TLS=true MILLRACE_PERIODS="1s 1m"
@@ -55,5 +56,5 @@ Lists are separated by commas or spaces, or are lists in YAML. Only the files of
 
 Passwords and tokens belong into a file (--kafka-password-file, --sql-password-file, --nats-password-file, --nats-token-file, --nats-creds) or into the environment: other users of a machine can see flags. A password given in two places of the same strength is an error. None is ever shown: not in logs, not in errors, not by ` + "`millrace config`" + `, which prints what is in force and where each came from.
 
-Some settings belong to the log, not to a process: partitions, periods, three-day-anchor and empty-seconds are written into the topic when it is made. Later starts take them from there; one that is set and differs stops the start.`},
+Some settings belong to the log, not to a process: partitions, periods, three-day-anchor and empty-seconds are written into the topic when it is made. Later starts take them from there; one that is set and differs stops the start. ` + "`millrace settings`" + ` shows and changes them.`},
 }

@@ -10,6 +10,7 @@ import (
 
 	"millrace/schema"
 	"millrace/schema/schemapb"
+	"millrace/state"
 )
 
 // release is the version of a release build: the linker sets it
@@ -29,7 +30,7 @@ type versionInfo struct {
 func thisVersion() versionInfo {
 	v := versionInfo{
 		Version: release, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		Formats: map[string]any{"protobuf": schemapb.File_millrace_proto.Package(), "arithmetic": newArithmetic()},
+		Formats: map[string]any{"protobuf": schemapb.File_millrace_proto.Package(), "arithmetic": newArithmetic(), "log": schema.LogFormat, "state": state.FormatVersion},
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if v.Version == "" {
@@ -77,8 +78,8 @@ func (a *app) versionCommand() command {
 					revision += ", modified"
 				}
 			}
-			_, err := fmt.Fprintf(a.stdout, "millrace %s%s (%s, %s)\nformats: protobuf %v, arithmetic %v\n",
-				v.Version, revision, v.Go, v.Platform, v.Formats["protobuf"], v.Formats["arithmetic"])
+			_, err := fmt.Fprintf(a.stdout, "millrace %s%s (%s, %s)\nformats: protobuf %v, arithmetic %v, log %v, state %v\n",
+				v.Version, revision, v.Go, v.Platform, v.Formats["protobuf"], v.Formats["arithmetic"], v.Formats["log"], v.Formats["state"])
 			return err
 		},
 	}

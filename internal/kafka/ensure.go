@@ -55,12 +55,14 @@ func Ensure(ctx context.Context, client *kgo.Client, t Topics, s schema.Settings
 		return Lineage{}, err
 	}
 	l := Lineage{
-		Partitions: s.Partitions, topic: t.Ticks,
+		Partitions: s.Partitions, topic: t.Ticks, gaps: t.Gaps(),
 		Ticks: TopicID(found[t.Ticks].ID), Candles: TopicID(found[t.Candles].ID),
 		Dead: TopicID(found[t.Dead()].ID), Gaps: TopicID(found[t.Gaps()].ID),
 	}
-	l.Settings, l.Known, err = e.settings(ctx, &l, s, made)
-	return l, err
+	if l.Settings, l.Known, err = e.settings(ctx, &l, s, made); err != nil {
+		return l, err
+	}
+	return l, e.changes(ctx, &l)
 }
 
 type ensurer struct {

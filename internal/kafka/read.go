@@ -59,7 +59,17 @@ func Read(ctx context.Context, client *kgo.Client, topic string, id TopicID, par
 }
 
 // read gives the first record of one answer, and how far that answer reaches.
-func read(ctx context.Context, client *kgo.Client, topic string, id TopicID, partition int32, offset int64) (_ *kgo.Record, next int64, _ error) {
+func read(ctx context.Context, client *kgo.Client, topic string, id TopicID, partition int32, offset int64) (*kgo.Record, int64, error) {
+	recs, next, err := fetch(ctx, client, topic, id, partition, offset)
+	if err != nil || len(recs) == 0 {
+		return nil, next, err
+	}
+	return recs[0], next, nil
+}
+
+// fetch gets some records from offset on, and where to go on; that is offset
+// itself if there are none yet.
+func fetch(ctx context.Context, client *kgo.Client, topic string, id TopicID, partition int32, offset int64) ([]*kgo.Record, int64, error) {
 	leader, epoch, err := leaderOf(ctx, client, topic, partition)
 	if err != nil {
 		return nil, 0, err
@@ -93,10 +103,37 @@ func read(ctx context.Context, client *kgo.Client, topic string, id TopicID, par
 	if got.Err != nil {
 		return nil, 0, got.Err
 	}
-	if len(got.Records) == 0 {
-		return nil, next, nil
+	return got.Records, max(next, offset), nil
+}
+
+// Scan calls yield with the records of [from, to), by requests of its own like
+// Read, one fetch after the other.
+func Scan(ctx context.Context, client *kgo.Client, topic string, id TopicID, partition int32, from, to int64, yield func(*kgo.Record) error) error {
+	for from < to {
+		var recs []*kgo.Record
+		var next int64
+		err := retry(ctx, func() (err error) {
+			recs, next, err = fetch(ctx, client, topic, id, partition, from)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("kafka: read %s/%d at %d: %w", topic, partition, from, err)
+		}
+		for _, rec := range recs {
+			if rec.Offset >= to {
+				return nil
+			}
+			if err := yield(rec); err != nil {
+				return err
+			}
+			next = max(next, rec.Offset+1)
+		}
+		if next == from { // compaction has taken what was before to
+			return nil
+		}
+		from = next
 	}
-	return got.Records[0], next, nil
+	return nil
 }
 
 // leaderOf asks who leads a partition now; the client's own knowledge may be

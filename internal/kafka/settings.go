@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -115,6 +116,9 @@ func (e *ensurer) first(ctx context.Context, l *Lineage, s schema.Settings) (_ s
 			}
 			s, known, from = got, true, o.Partition
 			continue
+		}
+		if errors.Is(err, schema.ErrNewer) {
+			return s, false, fmt.Errorf("kafka: topic %s, partition %d: %w", e.topics.Ticks, o.Partition, err)
 		}
 		if rec.Offset == 0 { // retention has taken nothing: it was never ours
 			if err == nil {

@@ -1,0 +1,59 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"millrace/state"
+)
+
+// door lets other goroutines than the owner's look at a store, and none once it
+// is to be closed.
+type door struct {
+	mu     sync.RWMutex
+	closed bool
+}
+
+// shut waits for those who look, and lets nobody in any more.
+func (d *door) shut() {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+}
+
+// Views calls f with a view of each partition that this process has now, one
+// after the other, as it was last committed. What f does must end soon: a
+// partition that is given up waits for it.
+func (p *Processor) Views(ctx context.Context, f func(*state.View) error) error {
+	p.mu.Lock()
+	owners := make([]*owner, 0, len(p.owners))
+	for _, o := range p.owners {
+		owners = append(owners, o)
+	}
+	p.mu.Unlock()
+	slices.SortFunc(owners, func(a, b *owner) int { return int(a.partition - b.partition) })
+	for _, o := range owners {
+		if err := o.look(ctx, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *owner) look(ctx context.Context, f func(*state.View) error) error {
+	o.door.mu.RLock()
+	defer o.door.mu.RUnlock()
+	o.mu.Lock()
+	opened := o.opened
+	o.mu.Unlock()
+	if !opened || o.door.closed || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	v, err := o.store.View()
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(v), v.Close())
+}
