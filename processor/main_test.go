@@ -7,10 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"millrace/internal/kafka"
@@ -35,6 +37,11 @@ func runChild() error {
 		Kafka: kafka.Config{Brokers: []string{os.Getenv(childEnv)}}, Dir: os.Getenv("TEST_DIR"), Settings: testSettings(),
 		Topics: kafka.Topics{Ticks: schema.TicksTopic, Candles: schema.CandlesTopic, Partitions: partitions},
 		SQL:    &sqlsink.Config{DSN: os.Getenv("TEST_DSN")}, SessionTimeout: testSession,
+	}
+	if room, err := strconv.ParseInt(os.Getenv("TEST_ROOM"), 10, 64); err == nil {
+		disk := &small{FS: vfs.Default}
+		disk.room.Store(room)
+		cfg.FS = disk
 	}
 	p, err := New(cfg)
 	if err == nil {

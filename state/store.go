@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -108,6 +109,9 @@ func openPebble(o Options, readOnly bool) (*pebble.DB, error) {
 	if err != nil {
 		if isLocked(err) {
 			return nil, fmt.Errorf("%w: %s: %w", ErrLocked, o.Dir, err)
+		}
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS) {
+			return nil, refused(o.Dir, err)
 		}
 		return nil, damaged(o.Dir, err)
 	}
@@ -330,19 +334,32 @@ func (s *Store) Commit() (*Changes, error) {
 	return c, nil
 }
 
-// write calls f, which writes. Pebble calls it fatal if its log cannot be written.
+// write calls f, which writes. Pebble calls it fatal if its log cannot be
+// written, or panics with the error, holding its locks: it can't be closed then.
 func (s *Store) write(f func() error) (err error) {
 	defer func() {
-		if r := recover(); r != nil {
-			what, ok := r.(fatal)
-			if !ok {
-				panic(r)
-			}
-			s.broken.Store(true)
-			err = fmt.Errorf("%w: %s: %s", ErrDisk, s.dir, string(what))
+		var why error
+		switch r := recover().(type) {
+		case nil:
+			return
+		case fatal:
+			why = errors.New(string(r))
+		case runtime.Error:
+			panic(r)
+		case error:
+			why = r
+		default:
+			panic(r)
 		}
+		s.broken.Store(true)
+		err = refused(s.dir, why)
 	}()
 	return f()
+}
+
+// refused says in one line what to do about a disk that takes no more.
+func refused(dir string, err error) error {
+	return fmt.Errorf("%w: %s: %w; see to the disk or make room and start again: nothing is lost, the log gives back what isn't kept", ErrDisk, dir, err)
 }
 
 // Sync makes what was committed safe against a power cut.
