@@ -42,6 +42,10 @@ type chaos struct {
 // chaosSpeed plays the six minutes of the market in 72 s.
 const chaosSpeed = 5
 
+// recovery bounds how long it takes until everything flows again. Half-open
+// connections are noticed after 10 s to NATS, 30 s to MariaDB, 40 s to Kafka.
+const recovery = 2 * time.Minute
+
 // A fault does something to the parts and undoes it.
 type fault struct {
 	name string
@@ -130,14 +134,14 @@ func (c *chaos) flows(after string) {
 		at = end
 	}
 	written := c.written()
-	every(c.t, func(ctx context.Context) error { return c.newest(ctx, at) })
-	every(c.t, func(context.Context) error { // marks at least, when the market is over
+	everyFor(c.t, recovery, func(ctx context.Context) error { return c.newest(ctx, at) })
+	everyFor(c.t, recovery, func(context.Context) error { // marks at least, when the market is over
 		if c.written() == written {
 			return errors.New("the ingestor writes nothing into the log")
 		}
 		return nil
 	})
-	c.settled()
+	everyFor(c.t, recovery, c.lacks)
 	for _, p := range []*child{c.ingest, c.processor, c.bridge} {
 		if !p.running() {
 			c.t.Fatalf("%s: %s has ended:\n%s", after, p.name, tail(p.log.String()))
