@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-mysql hardday sim sim-mutants lint generate bench fuzz clean
+.PHONY: help run build test test-mysql hardday chaos sim sim-mutants lint generate bench fuzz clean
 
 GO ?= go
 TOOL = $(GO) tool -modfile=internal/tools/go.mod
@@ -34,6 +34,9 @@ test-mysql: ## run the SQL sinks' tests on MySQL 9.7 too (needs root)
 
 hardday: ## 20 minutes of faults on 500 symbols, two ingestors, one killed: every candle must be the truth
 	$(GO) test -count=1 -timeout=60m -v -run '^TestHardDay$$' ./cmd/millrace -hardday 20m -hardday-symbols 500 -hardday-rate 600 -hardday-faults 2
+
+chaos: ## each fault of Kafka, MariaDB and NATS on its own, and each step around checkpoints on each store, on real parts
+	$(GO) test -race -count=1 -timeout=90m -v -run '^(TestChaos|TestEveryCheckpointFailpoint)$$' ./cmd/millrace -chaos
 
 sim: ## simulate SEEDS (1000) runs of the whole path with faults, from seed FROM (1)
 	$(GO) test -count=1 -timeout=0 -tags=synctests -run '^TestSeeds$$' ./internal/sim -sim.seeds $(SEEDS) -sim.from $(FROM)

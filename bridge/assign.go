@@ -93,6 +93,9 @@ func (d *delivery) assign(ctx context.Context, numbers []int32) (map[int32]int64
 			if revision != 0 {
 				d.b.cfg.Log.Warn("the stored position does not hold; candles are sent again from the log's start",
 					"topic", d.b.cfg.Topic, "partition", n, "position", stored.Offset, "start", start, "why", why)
+			} else if end > start {
+				d.b.cfg.Log.Info("nats has nothing of it: sending all that the topic has",
+					"topic", d.b.cfg.Topic, "partition", n, "start", start, "end", end)
 			}
 			p.position = position{
 				TopicID: d.id.String(), Offset: start, LeaderEpoch: -1,

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"millrace/internal/kafka"
@@ -45,6 +46,11 @@ func runChild() error {
 	}
 	if os.Getenv("TEST_TRANSACTIONS") == "true" {
 		cfg.Transactions = &Transactions{}
+	}
+	if room, err := strconv.ParseInt(os.Getenv("TEST_ROOM"), 10, 64); err == nil {
+		disk := &small{FS: vfs.Default}
+		disk.room.Store(room)
+		cfg.FS = disk
 	}
 	p, err := New(cfg)
 	if err == nil {

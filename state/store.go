@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -128,17 +129,17 @@ func openPebble(o Options, readOnly bool) (*pebble.DB, error) {
 		if isLocked(err) {
 			return nil, fmt.Errorf("%w: %s: %w", ErrLocked, o.Dir, err)
 		}
-		if refused(err) {
-			return nil, fmt.Errorf("%w: %s: %s", ErrDisk, o.Dir, strings.ReplaceAll(err.Error(), "\n", "; "))
+		if denied(err) {
+			return nil, refused(o.Dir, err)
 		}
 		return nil, damaged(o.Dir, err)
 	}
 	return db, nil
 }
 
-// refused tells what a disk or a system without room or rights says from damage:
+// denied tells what a disk or a system without room or rights says from damage:
 // a state must not be set aside for it.
-func refused(err error) bool {
+func denied(err error) bool {
 	for _, no := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EPERM} {
 		if errors.Is(err, no) {
 			return true
@@ -367,19 +368,32 @@ func (s *Store) Commit() (*Changes, error) {
 	return c, nil
 }
 
-// write calls f, which writes. Pebble calls it fatal if its log cannot be written.
+// write calls f, which writes. Pebble calls it fatal if its log cannot be
+// written, or panics with the error, holding its locks: it can't be closed then.
 func (s *Store) write(f func() error) (err error) {
 	defer func() {
-		if r := recover(); r != nil {
-			what, ok := r.(fatal)
-			if !ok {
-				panic(r)
-			}
-			s.broken.Store(true)
-			err = fmt.Errorf("%w: %s: %s", ErrDisk, s.dir, string(what))
+		var why error
+		switch r := recover().(type) {
+		case nil:
+			return
+		case fatal:
+			why = errors.New(string(r))
+		case runtime.Error:
+			panic(r)
+		case error:
+			why = r
+		default:
+			panic(r)
 		}
+		s.broken.Store(true)
+		err = refused(s.dir, why)
 	}()
 	return f()
+}
+
+// refused says in one line what to do about a disk that takes no more.
+func refused(dir string, err error) error {
+	return fmt.Errorf("%w: %s: %s; see to the disk or make room and start again: nothing is lost, the log gives back what isn't kept", ErrDisk, dir, strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 // Sync makes what was committed safe against a power cut.

@@ -80,7 +80,7 @@ func spawnWith(t *testing.T, bound time.Duration, env []string, args ...string) 
 		log := c.log.String()
 		if strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic:") {
 			t.Errorf("%s:\n%s", c.name, log)
-		} else if t.Failed() {
+		} else if t.Failed() || *chaotic {
 			t.Logf("%s:\n%s", c.name, tail(log))
 		}
 	})

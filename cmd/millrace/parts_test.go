@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -33,15 +34,22 @@ func everyFor(t *testing.T, patience time.Duration, ask func(context.Context) er
 	defer cancel()
 	tick := time.NewTicker(max(100*time.Millisecond, patience/600))
 	defer tick.Stop()
+	said := error(nil)
 	for {
-		err := ask(ctx)
+		// One question that hangs is not the end of asking.
+		bound, done := context.WithTimeout(ctx, max(patience/6, 5*time.Second))
+		err := ask(bound)
+		done()
 		if err == nil {
 			return
+		}
+		if said == nil || !errors.Is(err, context.DeadlineExceeded) {
+			said = err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("waited %v: %v", patience, err)
+			t.Fatalf("waited %v: %v; lastly %v", patience, said, err)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,11 +23,14 @@ import (
 
 // Options gives c as options of a client, for who makes one itself. The client
 // logs nothing: its warnings go to c.Log only when Connect made it.
-func (c *Config) Options() ([]kgo.Opt, error) {
+func (c *Config) Options() ([]kgo.Opt, error) { return c.options(new(atomic.Bool)) }
+
+// options is Options; open is set once a broker has answered.
+func (c *Config) options(open *atomic.Bool) ([]kgo.Opt, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	dial, err := c.dialer()
+	dial, err := c.dialer(open)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +69,7 @@ type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error
 
 // dialer puts TLS on top of whatever opens the connection: kgo itself takes a
 // dialer or a TLS configuration, not both.
-func (c *Config) dialer() (dialFunc, error) {
+func (c *Config) dialer(open *atomic.Bool) (dialFunc, error) {
 	timeout, dial := c.ConnectTimeout, c.Dial
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
@@ -78,6 +82,9 @@ func (c *Config) dialer() (dialFunc, error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		conn, err := dial(ctx, network, addr)
+		if err == nil && open.Load() {
+			conn = &hopeful{Conn: conn}
+		}
 		if err != nil || secure == nil {
 			return conn, err
 		}
@@ -94,6 +101,26 @@ func (c *Config) dialer() (dialFunc, error) {
 	}, nil
 }
 
+// hopeful is a connection to a broker that has answered before. kgo takes it for
+// a wrong setting if one is closed before it has said a word, and gives up what
+// it was to send. But that is what a proxy, or a machine that forwards, does
+// while the broker behind it is away: to us it is a connection that was lost.
+type hopeful struct {
+	net.Conn
+	heard atomic.Bool
+}
+
+func (h *hopeful) Read(p []byte) (int, error) {
+	n, err := h.Conn.Read(p)
+	if n > 0 {
+		h.heard.Store(true)
+	}
+	if errors.Is(err, io.EOF) && !h.heard.Load() {
+		err = &net.OpError{Op: "read", Net: "tcp", Addr: h.RemoteAddr(), Err: os.NewSyscallError("read", syscall.ECONNRESET)}
+	}
+	return n, err
+}
+
 // tlsError marks what went wrong in the handshake, after the dial.
 type tlsError struct{ err error }
 
@@ -104,11 +131,11 @@ func (e tlsError) Unwrap() error { return e.err }
 // gives one within c.ConnectTimeout, the error says in one line what is wrong.
 func Connect(ctx context.Context, c Config, opts ...kgo.Opt) (*kgo.Client, error) {
 	c.EnsureDefaults()
-	all, err := c.Options()
+	log := &logger{to: c.Log}
+	all, err := c.options(&log.open)
 	if err != nil {
 		return nil, err
 	}
-	log := &logger{to: c.Log}
 	client, err := kgo.NewClient(append(append(all, kgo.WithLogger(log)), opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("kafka: make a client: %w", err)
