@@ -107,6 +107,9 @@ func TestOperatorsDrill(t *testing.T) {
 		t.Fatalf("%d lines of CSV, %d rows", lines, strings.Count(whole, "\n"))
 	}
 	exportedAgree(t, s, now.Name, csv)
+	if out := s.do(exitUsage, "export", now.Name, "--symbol", "nope"); !strings.Contains(out, "has no NOPE") {
+		t.Error(out)
+	}
 
 	// The disaster, and back to the older moment.
 	for _, gone := range []string{filepath.Join(s.data, "state"), strings.TrimPrefix(e.sql, "sqlite:"), strings.TrimPrefix(e.sql, "sqlite:") + "-wal", strings.TrimPrefix(e.sql, "sqlite:") + "-shm"} {
