@@ -128,6 +128,7 @@ func (v *View) checkStretch(names []string, from, to []byte) error {
 	var r *series
 	var t *tally
 	var lead []byte // of the keys of its rows
+	var w window
 	err := scan(v.snap, from, to, func(key, row []byte) error {
 		if r == nil || len(key) != len(lead)+8 || !bytes.HasPrefix(key, lead) {
 			if y, r = v.seriesOf(key); r == nil || met[r] == nil {
@@ -135,12 +136,13 @@ func (v *View) checkStretch(names []string, from, to []byte) error {
 			}
 			t, lead = met[r], append(lead[:0], key[:len(key)-8]...)
 		}
-		w, err := v.window(y, r, windowStart(key), row)
+		w = window{start: windowStart(key)}
+		err := w.decode(row)
 		if err == nil {
-			err = v.checkWindow(y, r, w)
+			err = v.checkWindow(y, r, &w)
 		}
 		if err != nil {
-			return fmt.Errorf("%w: %s %v %v: %w", errDamaged, y.name, r.period, windowStart(key), err)
+			return fmt.Errorf("%w: %s %v %v: %w", errDamaged, y.name, r.period, w.start, err)
 		}
 		t.windows++
 		t.trades += w.fig.Trades

@@ -106,6 +106,10 @@ func TestOperatorsDrill(t *testing.T) {
 	if lines := strings.Count(csv, "\n") - 1; lines != strings.Count(whole, "\n") || !strings.HasPrefix(csv, "symbol,period,start_time,open,") {
 		t.Fatalf("%d lines of CSV, %d rows", lines, strings.Count(whole, "\n"))
 	}
+	exportedAgree(t, s, now.Name, csv)
+	if out := s.do(exitUsage, "export", now.Name, "--symbol", "nope"); !strings.Contains(out, "has no NOPE") {
+		t.Error(out)
+	}
 
 	// The disaster, and back to the older moment.
 	for _, gone := range []string{filepath.Join(s.data, "state"), strings.TrimPrefix(e.sql, "sqlite:"), strings.TrimPrefix(e.sql, "sqlite:") + "-wal", strings.TrimPrefix(e.sql, "sqlite:") + "-shm"} {
@@ -189,6 +193,8 @@ func TestCheckpointRefused(t *testing.T) {
 		{"name it with --partition", exitUsage, []string{"restore", "--offset", "7"}},
 		{"wanted the name", exitUsage, []string{"inspect"}},
 		{"wanted the names of two", exitUsage, []string{"diff", "x"}},
+		{"is not one of csv", exitUsage, []string{"export", "x", "--format", "xml"}},
+		{"contradicts", exitUsage, []string{"export", "x", "--json", "--format", "csv"}},
 		{"no checkpoint of topic ticks", exitFailure, []string{"restore", "--checkpoints", t.TempDir(), "--dry-run"}},
 		{"no checkpoint is named 7/7", exitUsage, []string{"inspect", "7/7", "--checkpoints", t.TempDir()}},
 		{"no Kafka", exitOK, []string{"list", "--checkpoints", t.TempDir()}},

@@ -56,14 +56,18 @@ func (a *app) checkpointExport() command {
 				quiet.stdout = io.Discard // no bar among the rows
 			}
 			n := 0
-			err = quiet.within(ctx, v, args[0], func(_ *checkpoint.Manifest, view *state.View) error {
+			only := strings.ToUpper(o.symbol)
+			err = quiet.within(ctx, v, args[0], func(m *checkpoint.Manifest, view *state.View) error {
+				if has := view.Summary().Symbols; only != "" && !slices.ContainsFunc(has, func(y state.SymbolSummary) bool { return y.Name == only }) {
+					return usagef("--symbol: checkpoint %v has no %s; see millrace checkpoint inspect", m.Ref, only)
+				}
 				return a.intoFile(o.out, func(out io.Writer) error {
 					w := bufio.NewWriterSize(out, 1<<16)
 					rows, err := newRowWriter(format, w)
 					if err != nil {
 						return err
 					}
-					err = candlesOf(view, strings.ToUpper(o.symbol), o.empties, func(some []schema.Candle) error {
+					err = candlesOf(view, only, o.empties, func(some []schema.Candle) error {
 						n += len(some)
 						return rows.Write(some)
 					})

@@ -159,7 +159,7 @@ func TestColdStart(t *testing.T) {
 	t.Cleanup(l.client.Close)
 	where, data := filepath.Join(t.TempDir(), "checkpoints"), t.TempDir()
 	start := func() *child {
-		return spawn(t, "process", "--kafka", brokers, "--ticks-topic", l.topics.Ticks, "--candles-topic", l.topics.Candles, "--partitions", "1",
+		return spawnFor(t, 10**coldBound, "process", "--kafka", brokers, "--ticks-topic", l.topics.Ticks, "--candles-topic", l.topics.Candles, "--partitions", "1",
 			"--data", data, "--checkpoints", where, "--http", "127.0.0.1:0")
 	}
 	p := start()
@@ -210,7 +210,7 @@ func TestColdStart(t *testing.T) {
 func (c *child) counts(n int64) {
 	c.t.Helper()
 	url := c.await(`msg="serving HTTP" role=process url=(\S+)`)
-	every(c.t, func(ctx context.Context) error {
+	everyFor(c.t, *coldBound, func(ctx context.Context) error {
 		var f struct {
 			Stages []struct {
 				Name  string `json:"stage"`

@@ -76,7 +76,7 @@ func (s *Store) Candidates(ctx context.Context, w Want) (good []*Manifest, refus
 		case w.Offset > 0 && m.Offset > w.Offset:
 			why = fmt.Sprintf("it stands at %d, beyond %d", m.Offset, w.Offset)
 		case !w.At.IsZero() && m.Newest != nil && m.Newest.After(w.At):
-			why = fmt.Sprintf("its newest trade is of %s, after %s", m.Newest.Format(time.RFC3339), w.At.UTC().Format(time.RFC3339))
+			why = fmt.Sprintf("its newest trade is of %s, after %s", m.Newest.Format(time.RFC3339Nano), w.At.UTC().Format(time.RFC3339Nano))
 		default:
 			if why, err = s.fits(ctx, w, m); err != nil {
 				return nil, nil, err

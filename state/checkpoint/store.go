@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -179,7 +178,7 @@ func (s *Store) list(ctx context.Context, prefix string) ([]object, error) {
 			return all, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("list %s: %w", path.Join(s.name, prefix), err)
+			return nil, fmt.Errorf("list %s: %w", strings.TrimSuffix(s.name+"/"+prefix, "/"), err)
 		}
 		all = append(all, object{o.Key, o.Size, o.ModTime})
 	}
