@@ -113,8 +113,11 @@ func (w *world) onDisk(room int, dir, dsn string, more func() bool) (said string
 	if err := cmd.Start(); err != nil {
 		w.Fatal(err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = cmd.Wait() // it never ends well
+	}()
 	bound := time.After(time.Minute)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()

@@ -191,7 +191,7 @@ func (c *chaos) compare(m *market, core bool) {
 	c.double.reached(c.last)
 	c.arrived(m.table)
 	c.ingest.stop()
-	c.parts.replay(m.end())
+	c.replay(m.end())
 	c.settled()
 	same(c.t, "table", dumped(c.t, c.sql), m.table)
 	same(c.t, "last records of candles", c.lastRecords(), m.table)
