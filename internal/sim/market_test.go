@@ -73,7 +73,7 @@ func makeMarket(r *rand.Rand, start schema.Time, length time.Duration, symbols i
 			if r.IntN(60) == 0 {
 				at += schema.Time(r.Int64N(75_000_000))
 			}
-			if falling && r.IntN(80) == 0 { // times fall a little as ids rise
+			if falling && r.IntN(30) == 0 { // times fall a little as ids rise
 				at = max(start, at-schema.Time(r.Int64N(300_000)))
 			}
 		}

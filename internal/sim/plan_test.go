@@ -72,7 +72,7 @@ func makePlan(seed uint64) *plan {
 		MarkEvery: pick(200*time.Millisecond, time.Second), MicroBatch: pick(0, 0, 0, 300*time.Millisecond),
 		SQLEvery: pick(50*time.Millisecond, 500*time.Millisecond, 2*time.Second), CandlesEvery: pick(2*time.Millisecond, 100*time.Millisecond, time.Second),
 		BatchMax: []int{1, 3, 500}[r.IntN(3)], MaxRecords: []int{1, 7, 50_000}[r.IntN(3)],
-		Greedy: r.IntN(4) == 0, Falling: r.IntN(8) == 0, Keep: pick(24*time.Hour, 24*time.Hour, 20*time.Second),
+		Greedy: r.IntN(4) == 0, Falling: r.IntN(5) == 0, Keep: pick(24*time.Hour, 24*time.Hour, 20*time.Second),
 	}
 	if p.MicroBatch > 0 {
 		p.MaxRecords = 50_000

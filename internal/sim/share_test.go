@@ -20,7 +20,7 @@ const share = "1000"
 // that Kafka's client asks for in a bubble, and no race detector, with which
 // SQLite takes many times as long.
 func TestShare(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 18*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "test", "-v", "-count=1", "-tags=synctests", "-run=^TestSeeds$", ".", "-sim.seeds="+share)
 	cmd.Env = append(os.Environ(), "GOFLAGS=")
