@@ -22,18 +22,26 @@ type Gap struct {
 	Reason        string
 }
 
+// Why a gap is one.
+const (
+	GapHole   = "hole"   // ids on both sides came, these did not
+	GapSealed = "sealed" // nobody needs to look for them any more: they would be refused
+)
+
 // GapSet is all of a symbol's gaps. Of two sets the newer is the one with the
 // higher Applied (how many ids the symbol has applied), then the higher Opened
-// (how many gaps were ever opened).
+// (it rises when a gap is opened, sealed, or dropped with its id series). Era is
+// the one in which the id series began.
 type GapSet struct {
 	Symbol          string
 	Applied, Opened int64
 	Gaps            []Gap
+	Era             uint8
 }
 
 // AppendGapSet writes the value of a record on `gaps`.
 func AppendGapSet(dst []byte, g *GapSet) ([]byte, error) {
-	pb := &schemapb.GapSet{Symbol: g.Symbol, Applied: g.Applied, Opened: g.Opened}
+	pb := &schemapb.GapSet{Symbol: g.Symbol, Applied: g.Applied, Opened: g.Opened, Era: uint32(g.Era)}
 	for _, x := range g.Gaps {
 		pb.Gaps = append(pb.Gaps, &schemapb.Gap{FirstMissingId: x.First, LastMissingId: x.Last, AfterTime: int64(x.After),
 			BeforeTime: int64(x.Before), FoundAt: int64(x.Found), FilledAt: int64(x.Filled), Reason: x.Reason})
@@ -53,7 +61,10 @@ func DecodeGapSet(value []byte) (GapSet, error) {
 	if pb.Applied < 0 || pb.Opened < 0 {
 		return GapSet{}, fmt.Errorf("%w: %s has applied %d ids and opened %d gaps", ErrGapSet, pb.Symbol, pb.Applied, pb.Opened)
 	}
-	g := GapSet{Symbol: pb.Symbol, Applied: pb.Applied, Opened: pb.Opened}
+	if err := checkEra(pb.Era); err != nil {
+		return GapSet{}, fmt.Errorf("%w: %s: %w", ErrGapSet, pb.Symbol, err)
+	}
+	g := GapSet{Symbol: pb.Symbol, Applied: pb.Applied, Opened: pb.Opened, Era: uint8(pb.Era)}
 	for _, x := range pb.Gaps {
 		if x.FirstMissingId < 0 || x.LastMissingId < x.FirstMissingId || x.LastMissingId > MaxVersionN {
 			return GapSet{}, fmt.Errorf("%w: %s lacks ids %d to %d", ErrGapSet, pb.Symbol, x.FirstMissingId, x.LastMissingId)

@@ -23,10 +23,14 @@ const FormatVersion = rowVersion
 // against that stands the hash of the file it is in.
 func (v *View) Check() error {
 	p := v.p
-	for _, name := range sortedKeys(p.symbols) {
-		if err := p.checkSymbol(p.symbols[name]); err != nil {
-			return v.explain(fmt.Errorf("%w: %s: %w", errDamaged, name, err))
+	err := p.all(func(y *symbol) error {
+		if err := p.checkSymbol(y); err != nil {
+			return fmt.Errorf("%w: %s: %w", errDamaged, y, err)
 		}
+		return nil
+	})
+	if err != nil {
+		return v.explain(err)
 	}
 	if err := v.checkWindows(); err != nil {
 		return v.explain(err)
@@ -66,6 +70,9 @@ func (p *Partition) checkSymbol(y *symbol) error {
 			}
 		}
 	}
+	if err := p.checkEras(y); err != nil {
+		return err
+	}
 	had := map[schema.Period]bool{}
 	for _, r := range y.series {
 		if had[r.period] || !slices.Contains(p.settings.Periods, r.period) {
@@ -82,28 +89,48 @@ func (p *Partition) checkSymbol(y *symbol) error {
 	return nil
 }
 
+// checkEras holds a symbol against the others of its name.
+func (p *Partition) checkEras(y *symbol) error {
+	now := p.symbols[y.name]
+	switch {
+	case now == nil || now.former || now.repair != nil:
+		return errors.New("no id series is at hand")
+	case y.era > now.granted || y != now && (y.repair == nil) != y.former:
+		return fmt.Errorf("the era %d, the highest is %d", y.era, now.granted)
+	case y.former && (y.floor > now.floor || y.begins > now.begins || len(y.watches) > 0):
+		return fmt.Errorf("its series has ended, and the next one begins before it")
+	case y.repair == nil:
+		return nil
+	}
+	q := y.repair
+	whole := len(y.applied) == 1 && y.applied[0].first == q.first && y.applied[0].last == q.last && y.proven(q.from, q.to)
+	if q.from >= q.to || q.first < 0 || q.last < q.first || q.shown >= p.pos.Offset || whole != (q.shown >= 0) {
+		return fmt.Errorf("a repair from %v to %v of the ids %d to %d, shown at %d", q.from, q.to, q.first, q.last, q.shown)
+	}
+	return nil
+}
+
 // checkWindows holds each window against its symbol's ids.
 func (v *View) checkWindows() error {
-	for _, name := range sortedKeys(v.p.symbols) {
-		y := v.p.symbols[name]
+	return v.p.all(func(y *symbol) error {
 		for _, r := range y.series {
 			if err := v.checkSeries(y, r); err != nil {
 				return err
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func (v *View) checkSeries(y *symbol, r *series) error {
 	n, trades, whole := int64(0), int64(0), r.since == noTime
-	err := scan(v.snap, appendSeriesKey(nil, y.name, r.period), appendSeriesKey(nil, y.name, r.period+1), func(key, row []byte) error {
+	err := scan(v.snap, appendSeriesKey(nil, y.id, r.period), appendSeriesKey(nil, y.id, r.period+1), func(key, row []byte) error {
 		w, err := v.window(y, r, windowStart(key), row)
 		if err == nil {
 			err = v.checkWindow(y, r, w)
 		}
 		if err != nil {
-			return fmt.Errorf("%w: %s %v %v: %w", errDamaged, y.name, r.period, windowStart(key), err)
+			return fmt.Errorf("%w: %s %v %v: %w", errDamaged, y, r.period, windowStart(key), err)
 		}
 		n++
 		trades += w.fig.Trades
@@ -114,9 +141,9 @@ func (v *View) checkSeries(y *symbol, r *series) error {
 	case err != nil:
 		return err
 	case n != r.kept:
-		return fmt.Errorf("%w: %s has %d windows of %v, wanted %d", errDamaged, y.name, n, r.period, r.kept)
+		return fmt.Errorf("%w: %s has %d windows of %v, wanted %d", errDamaged, y, n, r.period, r.kept)
 	case whole && trades != y.count, trades > y.count:
-		return fmt.Errorf("%w: the windows of %s of %v have %d trades, it counts %d", errDamaged, y.name, r.period, trades, y.count)
+		return fmt.Errorf("%w: the windows of %s of %v have %d trades, it counts %d", errDamaged, y, r.period, trades, y.count)
 	}
 	return nil
 }
@@ -149,12 +176,12 @@ func (v *View) checkKeys() error {
 				return nil
 			}
 		case symbolPrefix:
-			if v.p.symbols[string(key[1:])] != nil {
+			if v.p.byID(string(key[1:])) != nil {
 				return nil
 			}
 		case windowPrefix:
 			name, rest, ok := bytes.Cut(key[1:], []byte{0})
-			if y := v.p.symbols[string(name)]; ok && y != nil && len(rest) == 9 &&
+			if y := v.p.byID(string(name)); ok && y != nil && len(rest) == 9 &&
 				slices.ContainsFunc(y.series, func(r *series) bool { return r.period == schema.Period(rest[0]) }) {
 				return nil
 			}

@@ -204,7 +204,7 @@ func TestNewerState(t *testing.T) {
 	_, err = Open(Options{Dir: "state", FS: h.fs}, [16]byte{1}, 0)
 	_, worse := OpenView(Options{Dir: "state", FS: h.fs})
 	for _, err := range []error{err, worse} {
-		if !errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "format 2, this program reads up to 1") {
+		if !errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), fmt.Sprintf("format %d, this program reads up to %d", FormatVersion+1, FormatVersion)) {
 			t.Errorf("got %v", err)
 		}
 	}
