@@ -61,7 +61,9 @@ func withEras(r *rand.Rand, log []entry, markets []market) ([]entry, []market) {
 			at += 10 * schema.Hour
 		}
 		for _, m := range markets {
-			log = append(log, again(r, m, at+20*schema.Hour)...)
+			if !m.repair {
+				log = append(log, again(r, m, at+20*schema.Hour)...)
+			}
 		}
 	}
 	return log, markets
