@@ -35,10 +35,11 @@ type owner struct {
 	cancel    context.CancelCauseFunc
 	done      chan struct{}
 	wake      chan struct{}
-	tick      schema.Tick // the decoder's memory
-	forgetAt  schema.Time // the applied time at which the store is made to forget again
-	partial   bool        // the database lacks what neither the state nor the log has
-	taker     *taker      // nil without a store for checkpoints
+	tick      schema.Tick          // the decoder's memory
+	forgetAt  schema.Time          // the applied time at which the store is made to forget again
+	partial   bool                 // the database lacks what neither the state nor the log has
+	taker     *taker               // nil without a store for checkpoints
+	alarmed   map[string]time.Time // when it was said of a symbol that it stands still
 
 	mu     sync.Mutex // guards what follows
 	queue  [][]*kgo.Record

@@ -179,7 +179,8 @@ func (p *Partition) applyRepair(r *schema.Repair) {
 		return
 	}
 	y.granted = r.Era
-	p.touch(y)
+	y.opened++
+	p.gapsChanged(y)
 	for i := len(y.book.repairs) - 1; i >= 0; i-- {
 		if q := y.book.repairs[i]; !q.still() {
 			y.book.repairs = slices.Delete(y.book.repairs, i, i+1)
@@ -195,8 +196,8 @@ func (p *Partition) applyRepair(r *schema.Repair) {
 	p.touch(q)
 }
 
-// applyRepaired takes the trades of a repair. None is late: nothing of it is
-// published before all have come.
+// applyRepaired takes the trades of a repair. None is late, and no ruling is
+// made: nothing of it is published before all have come, and then all is.
 func (p *Partition) applyRepaired(b *schema.Batch, latest schema.Time) {
 	y := p.symbols[string(b.Symbol)]
 	var q *symbol
@@ -229,11 +230,12 @@ func (p *Partition) applyRepaired(b *schema.Batch, latest schema.Time) {
 			p.insertIDs(q, t)
 		}
 	}
-	p.settle(q)
 	if r := q.repair; r.shown < 0 && len(q.applied) == 1 && q.applied[0].first == r.first && q.applied[0].last == r.last && q.proven(r.from, r.to) {
 		p.flushDelta(q)
 		r.shown = p.offset
 		p.reread = true
+		y.opened++
+		p.gapsChanged(y)
 	}
 }
 
@@ -254,15 +256,9 @@ func (p *Partition) applySeal(s *schema.Seal) {
 		return
 	}
 	p.touch(y)
-	was := y.sealed
 	y.sealed = before
-	for i := 1; i < len(y.applied); i++ {
-		if v := &y.applied[i]; v.open && v.minT >= was && v.minT < before {
-			y.opened++
-			p.gapsChanged(y)
-			return
-		}
-	}
+	y.opened++
+	p.gapsChanged(y)
 }
 
 // sealedAt reports whether window i of r may be forgotten though it is not

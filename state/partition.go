@@ -116,6 +116,10 @@ func (p *Partition) Holes() int {
 	return n
 }
 
+// Stopped reports whether a symbol's ids have begun anew, and no record has said
+// yet that a new series begins.
+func (p *Partition) Stopped(name string) bool { y := p.symbols[name]; return y != nil && y.stopped }
+
 // LogTime gives the newest append time met.
 func (p *Partition) LogTime() schema.Time { return p.logTime }
 
@@ -310,7 +314,7 @@ func (p *Partition) applyTrade(y *symbol, t *schema.Trade, i int, latest, receiv
 	case t.Time <= y.begins:
 		p.refuse(i, y.name, Series, fmt.Sprintf("trade %d has the time %v: it is of an id series of %s that has ended", t.ID, t.Time, y.name), t)
 		return
-	case t.ID <= y.highest() && t.Time > y.newest+p.settings.SeriesBound && !y.stopped:
+	case !y.stopped && y.applied.anew(t.ID, t.Time-p.settings.SeriesBound):
 		y.stopped = true
 	}
 	if y.stopped {

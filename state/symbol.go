@@ -231,7 +231,12 @@ func (y *symbol) setStatus(s schema.TradingStatus, from schema.Time) {
 
 // gaps gives the symbol's gaps: open ones and those filled, by id.
 func (y *symbol) gaps() schema.GapSet {
-	g := schema.GapSet{Symbol: y.name, Applied: y.before + y.count, Opened: y.opened, Era: y.era}
+	g := schema.GapSet{Symbol: y.name, Applied: y.before + y.count, Opened: y.opened, Era: y.era, Granted: y.granted, Sealed: max(y.sealed, 0)}
+	for _, q := range y.book.repairs {
+		if q.repair.shown >= 0 {
+			g.Repaired = q.era
+		}
+	}
 	g.Gaps = append(g.Gaps, y.filled...)
 	for i := 1; i < len(y.applied); i++ {
 		l, r := &y.applied[i-1], &y.applied[i]

@@ -84,6 +84,8 @@ func (a *app) root() *cobra.Command {
 		a.cobra(a.ingestCommand()),
 		a.cobra(a.processCommand()),
 		a.cobra(a.replayCommand()),
+		a.cobra(a.sealCommand()),
+		a.cobra(a.seriesCommand()),
 		a.cobra(a.versionCommand()),
 	)
 	for _, t := range topics {

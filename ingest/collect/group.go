@@ -72,7 +72,7 @@ func (g *group) take(y *series, t *schema.Trade, received schema.Time) error {
 	if y.anew && !y.told {
 		y.told = true
 		g.live.Log.Error("the symbol's ids have begun anew: the processor refuses its trades until a new series is begun with millrace series",
-			"symbol", y.name, "id", t.ID, "time", t.Time, "newest id", y.next-1, "newest time", y.lastT)
+			"symbol", y.name, "id", t.ID, "at", t.Time, "newest id", y.next-1, "newest time", y.lastT)
 	}
 	if !hand {
 		return nil

@@ -1359,9 +1359,12 @@ type GapSet struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Symbol        string                 `protobuf:"bytes,1,opt,name=symbol,proto3" json:"symbol,omitempty"`
 	Applied       int64                  `protobuf:"varint,2,opt,name=applied,proto3" json:"applied,omitempty"` // how many ids the symbol has applied; of two sets the one with more is newer
-	Opened        int64                  `protobuf:"varint,3,opt,name=opened,proto3" json:"opened,omitempty"`   // rises when a gap is opened, sealed, or dropped with its id series; decides where applied is equal
+	Opened        int64                  `protobuf:"varint,3,opt,name=opened,proto3" json:"opened,omitempty"`   // rises with every other change; decides where applied is equal
 	Gaps          []*Gap                 `protobuf:"bytes,4,rep,name=gaps,proto3" json:"gaps,omitempty"`
-	Era           uint32                 `protobuf:"varint,5,opt,name=era,proto3" json:"era,omitempty"` // in which the symbol's id series began
+	Era           uint32                 `protobuf:"varint,5,opt,name=era,proto3" json:"era,omitempty"`           // in which the symbol's id series began
+	Granted       uint32                 `protobuf:"varint,6,opt,name=granted,proto3" json:"granted,omitempty"`   // the highest era that the symbol has
+	Repaired      uint32                 `protobuf:"varint,7,opt,name=repaired,proto3" json:"repaired,omitempty"` // the era of the newest repair that is complete
+	Sealed        int64                  `protobuf:"varint,8,opt,name=sealed,proto3" json:"sealed,omitempty"`     // time before which no trade is taken any more; 0: there is none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1427,6 +1430,27 @@ func (x *GapSet) GetGaps() []*Gap {
 func (x *GapSet) GetEra() uint32 {
 	if x != nil {
 		return x.Era
+	}
+	return 0
+}
+
+func (x *GapSet) GetGranted() uint32 {
+	if x != nil {
+		return x.Granted
+	}
+	return 0
+}
+
+func (x *GapSet) GetRepaired() uint32 {
+	if x != nil {
+		return x.Repaired
+	}
+	return 0
+}
+
+func (x *GapSet) GetSealed() int64 {
+	if x != nil {
+		return x.Sealed
 	}
 	return 0
 }
@@ -1545,13 +1569,16 @@ const file_millrace_proto_rawDesc = "" +
 	"beforeTime\x12\x19\n" +
 	"\bfound_at\x18\x05 \x01(\x03R\afoundAt\x12\x1b\n" +
 	"\tfilled_at\x18\x06 \x01(\x03R\bfilledAt\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\"\x8a\x01\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"\xd8\x01\n" +
 	"\x06GapSet\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12\x18\n" +
 	"\aapplied\x18\x02 \x01(\x03R\aapplied\x12\x16\n" +
 	"\x06opened\x18\x03 \x01(\x03R\x06opened\x12$\n" +
 	"\x04gaps\x18\x04 \x03(\v2\x10.millrace.v1.GapR\x04gaps\x12\x10\n" +
-	"\x03era\x18\x05 \x01(\rR\x03era*j\n" +
+	"\x03era\x18\x05 \x01(\rR\x03era\x12\x18\n" +
+	"\agranted\x18\x06 \x01(\rR\agranted\x12\x1a\n" +
+	"\brepaired\x18\a \x01(\rR\brepaired\x12\x16\n" +
+	"\x06sealed\x18\b \x01(\x03R\x06sealed*j\n" +
 	"\x06Source\x12\x12\n" +
 	"\x0eSOURCE_UNKNOWN\x10\x00\x12\x14\n" +
 	"\x10SOURCE_WEBSOCKET\x10\x01\x12\x0f\n" +
