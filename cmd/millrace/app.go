@@ -83,6 +83,7 @@ func (a *app) root() *cobra.Command {
 		a.cobra(a.doubleCommand()),
 		a.cobra(a.ingestCommand()),
 		a.cobra(a.processCommand()),
+		a.cobra(a.repairCommand()),
 		a.cobra(a.replayCommand()),
 		a.cobra(a.sealCommand()),
 		a.cobra(a.seriesCommand()),

@@ -96,7 +96,7 @@ func (a *app) openDesk(ctx context.Context, s *settings, symbol string) (_ *desk
 	if gaps[0] < gaps[1] {
 		d.until[topics.Gaps()] = gaps[1]
 	}
-	d.reader, err = kafka.Connect(ctx, d.kafka, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
+	d.reader, err = kafka.Connect(ctx, d.kafka, kgo.KeepControlRecords(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
 		topics.Gaps(): {d.partition: kgo.NewOffset().At(gaps[0])},
 		topics.Dead(): {d.partition: kgo.NewOffset().At(dead[1])},
 	}))
