@@ -155,6 +155,12 @@ func (o *oracle) apply(e *entry) {
 			return
 		}
 		o.watch(&t.Watch)
+	case schema.KindSeal: // none here is as old as it has to be
+		if o.symbols[t.Seal.Symbol] == nil || t.Seal.Before > o.now-o.settings.SealAfter {
+			refuse(0, "unfit")
+			return
+		}
+		panic("the oracle knows of no seal that is taken")
 	default:
 		refuse(0, "unsupported")
 	}
