@@ -132,8 +132,8 @@ func (l *Live) begin(ctx context.Context, g *group, y *series, since schema.Time
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.series[y.name] != y {
-		return nil // gone meanwhile
+	if g.series[y.name] != y || !y.early {
+		return nil // gone meanwhile, or begun by another look at the group
 	}
 	s := ingest.Symbol{Name: y.name, Status: y.status, Held: true, Anchor: a}
 	if g.up {
