@@ -34,7 +34,8 @@ const (
 // (it rises with every other change). Era is the one in which the id series
 // began, Granted the highest that the symbol has, Repaired that of the newest
 // repair that is complete. Sealed is the time before which no trade is taken any
-// more, 0 if there is none.
+// more, 0 if there is none; Changed the offset of the record that changed any of
+// this last.
 type GapSet struct {
 	Symbol          string
 	Applied, Opened int64
@@ -42,11 +43,12 @@ type GapSet struct {
 
 	Era, Granted, Repaired uint8
 	Sealed                 Time
+	Changed                int64
 }
 
 // AppendGapSet writes the value of a record on `gaps`.
 func AppendGapSet(dst []byte, g *GapSet) ([]byte, error) {
-	pb := &schemapb.GapSet{Symbol: g.Symbol, Applied: g.Applied, Opened: g.Opened, Era: uint32(g.Era), Granted: uint32(g.Granted), Repaired: uint32(g.Repaired), Sealed: int64(g.Sealed)}
+	pb := &schemapb.GapSet{Symbol: g.Symbol, Applied: g.Applied, Opened: g.Opened, Era: uint32(g.Era), Granted: uint32(g.Granted), Repaired: uint32(g.Repaired), Sealed: int64(g.Sealed), Changed: g.Changed}
 	for _, x := range g.Gaps {
 		pb.Gaps = append(pb.Gaps, &schemapb.Gap{FirstMissingId: x.First, LastMissingId: x.Last, AfterTime: int64(x.After),
 			BeforeTime: int64(x.Before), FoundAt: int64(x.Found), FilledAt: int64(x.Filled), Reason: x.Reason})
@@ -63,13 +65,13 @@ func DecodeGapSet(value []byte) (GapSet, error) {
 	if err := ValidateSymbol(pb.Symbol); err != nil {
 		return GapSet{}, fmt.Errorf("%w: %w", ErrGapSet, err)
 	}
-	if pb.Applied < 0 || pb.Opened < 0 {
+	if pb.Applied < 0 || pb.Opened < 0 || pb.Changed < 0 {
 		return GapSet{}, fmt.Errorf("%w: %s has applied %d ids and opened %d gaps", ErrGapSet, pb.Symbol, pb.Applied, pb.Opened)
 	}
 	if err := cmp.Or(checkEra(pb.Era), checkEra(pb.Granted), checkEra(pb.Repaired), checkTime(Time(pb.Sealed))); err != nil {
 		return GapSet{}, fmt.Errorf("%w: %s: %w", ErrGapSet, pb.Symbol, err)
 	}
-	g := GapSet{Symbol: pb.Symbol, Applied: pb.Applied, Opened: pb.Opened, Era: uint8(pb.Era), Granted: uint8(pb.Granted), Repaired: uint8(pb.Repaired), Sealed: Time(pb.Sealed)}
+	g := GapSet{Symbol: pb.Symbol, Applied: pb.Applied, Opened: pb.Opened, Era: uint8(pb.Era), Granted: uint8(pb.Granted), Repaired: uint8(pb.Repaired), Sealed: Time(pb.Sealed), Changed: pb.Changed}
 	for _, x := range pb.Gaps {
 		if x.FirstMissingId < 0 || x.LastMissingId < x.FirstMissingId || x.LastMissingId > MaxVersionN {
 			return GapSet{}, fmt.Errorf("%w: %s lacks ids %d to %d", ErrGapSet, pb.Symbol, x.FirstMissingId, x.LastMissingId)

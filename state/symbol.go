@@ -231,7 +231,7 @@ func (y *symbol) setStatus(s schema.TradingStatus, from schema.Time) {
 
 // gaps gives the symbol's gaps: open ones and those filled, by id.
 func (y *symbol) gaps() schema.GapSet {
-	g := schema.GapSet{Symbol: y.name, Applied: y.before + y.count, Opened: y.opened, Era: y.era, Granted: y.granted, Sealed: max(y.sealed, 0)}
+	g := schema.GapSet{Symbol: y.name, Applied: y.before + y.count, Opened: y.opened, Era: y.era, Granted: y.granted, Sealed: max(y.sealed, 0), Changed: y.gapChanged}
 	for _, q := range y.book.repairs {
 		if q.repair.shown >= 0 {
 			g.Repaired = q.era

@@ -33,6 +33,7 @@ type desk struct {
 	refused   map[int64]string
 	reader    *kgo.Client // reads the words
 	until     map[string]int64
+	dead      int64 // up to where the dead letters were read
 }
 
 // deskFlags are those that all such commands have.
@@ -92,7 +93,7 @@ func (a *app) openDesk(ctx context.Context, s *settings, symbol string) (_ *desk
 	if err != nil {
 		return nil, err
 	}
-	d.until = map[string]int64{}
+	d.until, d.dead = map[string]int64{}, dead[1]
 	if gaps[0] < gaps[1] {
 		d.until[topics.Gaps()] = gaps[1]
 	}
@@ -119,6 +120,9 @@ func (d *desk) close() {
 		d.client.Close()
 	}
 }
+
+// deadTopic names the topic of dead letters.
+func (d *desk) deadTopic() string { return schema.DeadTopic(d.s.Log.Ticks) }
 
 // bounds gives the first offset of the symbol's partition of a topic, and the
 // one behind its last.
@@ -155,6 +159,9 @@ func (d *desk) read(ctx context.Context) error {
 	fetches.EachRecord(func(r *kgo.Record) {
 		if end, ok := d.until[r.Topic]; ok && r.Offset >= end-1 {
 			delete(d.until, r.Topic)
+		}
+		if r.Topic == d.deadTopic() {
+			d.dead = r.Offset + 1
 		}
 		headers := map[string]string{}
 		for _, h := range r.Headers {
@@ -207,16 +214,29 @@ func (d *desk) produce(ctx context.Context, values ...[]byte) (first int64, err 
 
 var errNoWord = errors.New("no processor has said yet that it has it; it will when one runs and has come there")
 
-// await reads the processor's words until done, or until it has refused one of
-// the records from an offset on.
+// await reads the processor's words until it has come to the record at an offset
+// and done says so too, or until it has refused a record from there on. What it
+// refuses stands in the dead letters before it says anything of the rest.
 func (d *desk) await(ctx context.Context, wait time.Duration, from int64, done func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	for !done() {
+	for {
+		if d.word.Changed >= from && done() {
+			end, err := d.bounds(ctx, d.deadTopic())
+			for err == nil && d.dead < end[1] {
+				err = d.read(ctx)
+			}
+			if err != nil {
+				return err
+			}
+		}
 		for offset, why := range maps.All(d.refused) {
 			if offset >= from && strings.Contains(why, d.symbol) {
-				return fmt.Errorf("refused by the processor: %s", why)
+				return fmt.Errorf("refused by the processor, which changed nothing: %s; if another such record came just before, give the command again", why)
 			}
+		}
+		if d.word.Changed >= from && done() {
+			return nil
 		}
 		if err := d.read(ctx); errors.Is(err, context.DeadlineExceeded) {
 			return awayf("%w (waited %v)", errNoWord, wait)
@@ -224,7 +244,6 @@ func (d *desk) await(ctx context.Context, wait time.Duration, from int64, done f
 			return err
 		}
 	}
-	return nil
 }
 
 // confirm asks, unless it was told not to.

@@ -112,11 +112,19 @@ func (a *app) repair(ctx context.Context, s *settings, o *repairOptions, paths [
 	if err := a.confirm(o.yes, fmt.Sprintf("Write this repair of %s, in the era %d?", o.symbol, era)); err != nil {
 		return err
 	}
-	at, err := d.writeRepair(ctx, schema.Repair{Symbol: o.symbol, Era: era, From: from, To: to, First: trades[0].ID, Last: trades[len(trades)-1].Last}, trades)
+	at, err := d.write(ctx, schema.Repair{Symbol: o.symbol, Era: era, From: from, To: to, First: trades[0].ID, Last: trades[len(trades)-1].Last})
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(a.stdout, "written at %s/%d offset %d\n", s.Log.Ticks, d.partition, at)
+	// Its trades come only once the era is its own: else they might go to a repair
+	// that somebody broke off.
+	if err := d.await(ctx, o.wait, at, func() bool { return d.word.Granted >= era }); err != nil {
+		return err
+	}
+	if err := d.writeTrades(ctx, era, trades); err != nil {
+		return err
+	}
 	if err := d.await(ctx, o.wait, at, func() bool { return d.word.Repaired >= era }); err != nil {
 		return err
 	}
@@ -124,27 +132,24 @@ func (a *app) repair(ctx context.Context, s *settings, o *repairOptions, paths [
 	return nil
 }
 
-// writeRepair writes the record and the trades behind it. One that is broken off
-// changes nothing: the next repair takes its place.
-func (d *desk) writeRepair(ctx context.Context, r schema.Repair, trades []schema.Trade) (at int64, err error) {
-	if at, err = d.write(ctx, r); err != nil {
-		return 0, err
-	}
+// writeTrades writes the trades of a repair. One that is broken off changes
+// nothing: the next repair takes its place.
+func (d *desk) writeTrades(ctx context.Context, era uint8, trades []schema.Trade) error {
 	var values [][]byte
 	for len(trades) > 0 {
-		value, n := schema.AppendRepaired(nil, d.symbol, trades[:min(len(trades), 4096)], 0, 0, r.Era)
+		value, n := schema.AppendRepaired(nil, d.symbol, trades[:min(len(trades), 4096)], 0, 0, era)
 		if n == 0 {
-			return at, fmt.Errorf("trade %d of %s can't be written", trades[0].ID, d.symbol)
+			return fmt.Errorf("trade %d of %s can't be written", trades[0].ID, d.symbol)
 		}
 		trades = trades[n:]
 		if values = append(values, value); len(values) == 64 || len(trades) == 0 {
 			if _, err := d.produce(ctx, values...); err != nil {
-				return at, err
+				return err
 			}
 			values = values[:0]
 		}
 	}
-	return at, nil
+	return nil
 }
 
 // published gives what is read for the candles of now: the database where one

@@ -1365,6 +1365,7 @@ type GapSet struct {
 	Granted       uint32                 `protobuf:"varint,6,opt,name=granted,proto3" json:"granted,omitempty"`   // the highest era that the symbol has
 	Repaired      uint32                 `protobuf:"varint,7,opt,name=repaired,proto3" json:"repaired,omitempty"` // the era of the newest repair that is complete
 	Sealed        int64                  `protobuf:"varint,8,opt,name=sealed,proto3" json:"sealed,omitempty"`     // time before which no trade is taken any more; 0: there is none
+	Changed       int64                  `protobuf:"varint,9,opt,name=changed,proto3" json:"changed,omitempty"`   // offset of the record on ticks that changed any of this last
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1451,6 +1452,13 @@ func (x *GapSet) GetRepaired() uint32 {
 func (x *GapSet) GetSealed() int64 {
 	if x != nil {
 		return x.Sealed
+	}
+	return 0
+}
+
+func (x *GapSet) GetChanged() int64 {
+	if x != nil {
+		return x.Changed
 	}
 	return 0
 }
@@ -1569,7 +1577,7 @@ const file_millrace_proto_rawDesc = "" +
 	"beforeTime\x12\x19\n" +
 	"\bfound_at\x18\x05 \x01(\x03R\afoundAt\x12\x1b\n" +
 	"\tfilled_at\x18\x06 \x01(\x03R\bfilledAt\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\"\xd8\x01\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"\xf2\x01\n" +
 	"\x06GapSet\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12\x18\n" +
 	"\aapplied\x18\x02 \x01(\x03R\aapplied\x12\x16\n" +
@@ -1578,7 +1586,8 @@ const file_millrace_proto_rawDesc = "" +
 	"\x03era\x18\x05 \x01(\rR\x03era\x12\x18\n" +
 	"\agranted\x18\x06 \x01(\rR\agranted\x12\x1a\n" +
 	"\brepaired\x18\a \x01(\rR\brepaired\x12\x16\n" +
-	"\x06sealed\x18\b \x01(\x03R\x06sealed*j\n" +
+	"\x06sealed\x18\b \x01(\x03R\x06sealed\x12\x18\n" +
+	"\achanged\x18\t \x01(\x03R\achanged*j\n" +
 	"\x06Source\x12\x12\n" +
 	"\x0eSOURCE_UNKNOWN\x10\x00\x12\x14\n" +
 	"\x10SOURCE_WEBSOCKET\x10\x01\x12\x0f\n" +
