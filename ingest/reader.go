@@ -18,8 +18,9 @@ import (
 // its connection between two calls and is not for concurrent use.
 type Reader struct {
 	ingestor *Ingestor
-	client   *kgo.Client     // nil before the first read
-	next     map[int32]int64 // where reading stopped, by partition
+	client   *kgo.Client         // nil before the first read
+	next     map[int32]int64     // where reading stopped, by partition
+	anew     func(symbol string) // told of each new id series of a wanted symbol; may be nil
 }
 
 // fetchWait is how long a broker may hold back an answer.
@@ -113,8 +114,14 @@ func (r *Reader) read(ctx context.Context, from, until map[int32]int64, wanted f
 			if r.next[p] = x.Offset + 1; r.next[p] >= until[p] {
 				delete(left, p)
 			}
-			if !x.Attrs.IsControl() && wanted(x.Key) && tick.Decode(x.Value) == nil && tick.Kind == schema.KindTrades && string(tick.Batch.Symbol) == string(x.Key) {
+			if x.Attrs.IsControl() || !wanted(x.Key) || tick.Decode(x.Value) != nil {
+				return
+			}
+			switch {
+			case tick.Kind == schema.KindTrades && string(tick.Batch.Symbol) == string(x.Key) && tick.Batch.Repair == 0:
 				take(&tick.Batch)
+			case tick.Kind == schema.KindNewSeries && tick.NewSeries.Symbol == string(x.Key) && r.anew != nil:
+				r.anew(tick.NewSeries.Symbol)
 			}
 		})
 	}

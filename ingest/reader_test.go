@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"millrace/ingest"
 	"millrace/schema"
 	"millrace/schema/schemapb"
@@ -92,6 +94,49 @@ func TestTheLogIsReadAgain(t *testing.T) {
 		last, err := i.Tail(t.Context(), append(slices.Clone(names), "NOSUCH"))
 		if err != nil || len(last) != len(names) || last["XRPETH"] != (ingest.Last{ID: next - 1, Time: t0 + schema.Time(next-1)}) {
 			t.Errorf("%v %v", last, err)
+		}
+
+		// Since a new series began nothing counts of what was before; nor does what
+		// a repair reads once more.
+		client := b.client()
+		defer client.Close()
+		put := func(name string, value []byte) {
+			t.Helper()
+			r := &kgo.Record{Topic: b.ticks, Partition: schema.Partition(name, b.partitions), Key: []byte(name), Value: value}
+			if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, name := range []string{"XRPETH", "ETHUSDT"} {
+			value, err := schema.AppendControl(nil, schema.NewSeries{Symbol: name, Era: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			put(name, value)
+		}
+		for id, repair := range map[int64]uint8{3: 0, 9000: 2} {
+			value, _ := schema.AppendRepaired(nil, "XRPETH", []schema.Trade{trade(id, t0+schema.Hour)}, t0, 0, repair)
+			put("XRPETH", value)
+		}
+		last, err = i.Tail(t.Context(), names)
+		if err != nil || len(last) != len(names)-1 || last["XRPETH"] != (ingest.Last{ID: 3, Time: t0 + schema.Hour}) || last["BTCUSDT"].ID != next-1 {
+			t.Errorf("%v %v", last, err)
+		}
+		if eras, err := i.Eras(t.Context()); err != nil || len(eras) != 0 {
+			t.Errorf("eras %v, %v", eras, err)
+		}
+		for opened, era := range []uint8{0, 4} {
+			value, err := schema.AppendGapSet(nil, &schema.GapSet{Symbol: "XRPETH", Applied: 5, Opened: int64(opened), Era: era})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := &kgo.Record{Topic: schema.GapsTopic(b.ticks), Partition: schema.Partition("XRPETH", b.partitions), Key: []byte("XRPETH"), Value: value}
+			if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if eras, err := i.Eras(t.Context()); err != nil || len(eras) != 1 || eras["XRPETH"] != 4 {
+			t.Errorf("eras %v, %v", eras, err)
 		}
 	})
 }

@@ -25,7 +25,7 @@ var tailSpans = [...]time.Duration{2 * time.Minute, time.Hour, 24 * time.Hour}
 // Tail reads from the end of the log what it has of the symbols: where a
 // collector that was stopped goes on. Its looks reach a day back; a symbol that
 // was not traded in that time is missing in the answer, as is one that the log
-// does not know. The id is the highest in the records looked at, so a lower one
+// does not know, or of which it has nothing since a new id series began. The id is the highest in the records looked at, so a lower one
 // than the highest of all is possible, which costs work and nothing else.
 func (i *Ingestor) Tail(ctx context.Context, symbols []string) (map[string]Last, error) {
 	found := map[string]Last{}
@@ -40,6 +40,11 @@ func (i *Ingestor) Tail(ctx context.Context, symbols []string) (map[string]Last,
 	}
 	r := i.Reader()
 	defer r.Close()
+	anew := map[string]bool{}
+	r.anew = func(symbol string) {
+		anew[symbol] = true
+		delete(found, symbol)
+	}
 	for _, span := range tailSpans {
 		early, err := i.after(ctx, admin, time.Now().Add(-span))
 		if err != nil {
@@ -64,6 +69,9 @@ func (i *Ingestor) Tail(ctx context.Context, symbols []string) (map[string]Last,
 		for s := range found {
 			delete(missing, s)
 		}
+		for s := range anew { // what lies before is of another series
+			delete(missing, s)
+		}
 		if len(missing) == 0 {
 			break
 		}
@@ -74,6 +82,42 @@ func (i *Ingestor) Tail(ctx context.Context, symbols []string) (map[string]Last,
 // Gaps reads the topic of gaps from its start on, and goes on until ctx ends.
 // take gets a symbol's set each time a newer one comes.
 func (i *Ingestor) Gaps(ctx context.Context, take func(schema.GapSet)) error {
+	return i.gaps(ctx, nil, take)
+}
+
+// Eras reads the topic of gaps up to its end: the era in which each symbol's id
+// series began, where it is not the first.
+func (i *Ingestor) Eras(ctx context.Context) (map[string]uint8, error) {
+	eras := map[string]uint8{}
+	listed, err := kadm.NewClient(i.client).ListEndOffsets(ctx, schema.GapsTopic(i.cfg.Ticks))
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ingest: ask where %s ends: %w", schema.GapsTopic(i.cfg.Ticks), err)
+	}
+	started, err := kadm.NewClient(i.client).ListStartOffsets(ctx, schema.GapsTopic(i.cfg.Ticks))
+	if err == nil {
+		err = started.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ingest: ask where %s begins: %w", schema.GapsTopic(i.cfg.Ticks), err)
+	}
+	until, from := offsets(listed), offsets(started)
+	for p, end := range until {
+		if from[p] >= end {
+			delete(until, p)
+		}
+	}
+	if len(until) == 0 {
+		return eras, nil
+	}
+	err = i.gaps(ctx, until, func(s schema.GapSet) { eras[s.Symbol] = max(eras[s.Symbol], s.Era) })
+	return eras, err
+}
+
+// gaps is Gaps; with until it ends there.
+func (i *Ingestor) gaps(ctx context.Context, until map[int32]int64, take func(schema.GapSet)) error {
 	topic := schema.GapsTopic(i.cfg.Ticks)
 	client, err := kafka.Connect(ctx, i.cfg.Kafka, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
@@ -93,6 +137,9 @@ func (i *Ingestor) Gaps(ctx context.Context, take func(schema.GapSet)) error {
 			return fmt.Errorf("ingest: read %s/%d: %w", e.Topic, e.Partition, e.Err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
+			if r.Offset >= until[r.Partition]-1 {
+				delete(until, r.Partition)
+			}
 			set, err := schema.DecodeGapSet(r.Value)
 			if err != nil {
 				return // who writes it is told by the processor's own reading
@@ -103,5 +150,8 @@ func (i *Ingestor) Gaps(ctx context.Context, take func(schema.GapSet)) error {
 			newest[set.Symbol] = [2]int64{set.Applied, set.Opened}
 			take(set)
 		})
+		if until != nil && len(until) == 0 {
+			return nil
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -82,6 +83,8 @@ func (o *owner) bury(ctx context.Context, recs []*kgo.Record) error {
 	if err := produce(ctx, o.p.client, letters); err != nil {
 		return fmt.Errorf("write dead letters: %w", err)
 	}
+	o.alarm(refused)
+	refused = slices.DeleteFunc(refused, func(f state.Refusal) bool { return f.Reason == state.Series && part.Stopped(f.Symbol) })
 	for i := range refused[:min(len(refused), 10)] {
 		f := &refused[i]
 		o.p.log.Warn("refused a tick; it stands in the dead letters", "partition", o.partition, "offset", f.Offset, "reason", f.Reason, "why", f.Text[:min(len(f.Text), maxDeadText)])
@@ -90,6 +93,26 @@ func (o *owner) bury(ctx context.Context, recs []*kgo.Record) error {
 		o.p.log.Warn("refused more ticks", "partition", o.partition, "more", more)
 	}
 	return nil
+}
+
+// alarmEvery is how often it is said that a symbol stands still.
+const alarmEvery = time.Minute
+
+// alarm says that a symbol's ids have begun anew, so that it stands still until
+// an operator has looked at it.
+func (o *owner) alarm(refused []state.Refusal) {
+	for i := range refused {
+		f := &refused[i]
+		if f.Reason != state.Series || !o.store.Partition().Stopped(f.Symbol) || time.Since(o.alarmed[f.Symbol]) < alarmEvery {
+			continue
+		}
+		if o.alarmed == nil {
+			o.alarmed = map[string]time.Time{}
+		}
+		o.alarmed[f.Symbol] = time.Now()
+		o.p.log.Error("the symbol stands still: its trade ids have begun anew; its trades go to the dead letters until millrace series --symbol "+f.Symbol+" begins the new series",
+			"partition", o.partition, "symbol", f.Symbol, "trade", f.Trade.ID, "at", f.Trade.Time)
+	}
 }
 
 func valueAt(recs []*kgo.Record, offset int64) []byte {

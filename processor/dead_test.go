@@ -101,7 +101,7 @@ func TestDeadLetters(t *testing.T) {
 		{w.batch(name, huge), 0, state.Overflow},
 		{w.batch(name, future), 0, state.Future},
 		{w.control(schema.Mark{Ingestor: "i", W: schema.FromStd(time.Now().Add(time.Minute))}), 0, state.Future},
-		{w.control(schema.NewSeries{Symbol: name, Era: 1}), 0, state.Unsupported},
+		{w.control(schema.NewSeries{Symbol: name}), 0, state.Unfit},
 		{w.batch(name, plain(7, 1250), plain(6, 1260)), 0, ""},
 	} {
 		p, off := w.at(name, step.value)

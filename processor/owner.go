@@ -36,12 +36,13 @@ type owner struct {
 	cancel    context.CancelCauseFunc
 	done      chan struct{}
 	q         *queue
-	pending   []*kgo.Record // applied by a standby, not committed: their dead letters are to be written
-	tick      schema.Tick   // the decoder's memory
-	forgetAt  schema.Time   // the applied time at which the store is made to forget again
-	partial   bool          // the database lacks what neither the state nor the log has
-	taker     *taker        // nil without a store for checkpoints
-	door      door          // through which others look at the store
+	pending   []*kgo.Record        // applied by a standby, not committed: their dead letters are to be written
+	tick      schema.Tick          // the decoder's memory
+	forgetAt  schema.Time          // the applied time at which the store is made to forget again
+	partial   bool                 // the database lacks what neither the state nor the log has
+	taker     *taker               // nil without a store for checkpoints
+	door      door                 // through which others look at the store
+	alarmed   map[string]time.Time // when it was said of a symbol that it stands still
 
 	mu     sync.Mutex // guards what follows
 	opened bool

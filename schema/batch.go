@@ -23,6 +23,7 @@ type Batch struct {
 	Trades   []Trade
 	Received Time // when the ingestor received the first trade, by its own clock
 	Source   Source
+	Repair   uint8 // the era of the repair whose trades they are; 0: of the id series
 }
 
 // Field numbers of TradeBatch in the .proto.
@@ -39,6 +40,7 @@ const (
 	fVoid
 	fReceived
 	fSource
+	fRepair
 )
 
 // column is what is left to read of a field: body[at:end].
@@ -87,6 +89,11 @@ func (b *Batch) decode(body []byte) error {
 				b.Received = Time(v)
 			case fSource:
 				b.Source = Source(v)
+			case fRepair:
+				if v > MaxEra {
+					return fmt.Errorf("%w: trade batch of the repair %d", ErrTick, v)
+				}
+				b.Repair = uint8(v)
 			case fID, fTime, fPrice, fQty, fSpan:
 				return b.loose(body)
 			}

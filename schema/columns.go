@@ -42,6 +42,11 @@ func fits1(t *Trade, ps, qs uint8) bool {
 // be shared or one is not valid, 0 only where trades is empty or the symbol or
 // the first trade is not valid.
 func AppendTrades(dst []byte, symbol string, trades []Trade, received Time, source Source) ([]byte, int) {
+	return AppendRepaired(dst, symbol, trades, received, source, 0)
+}
+
+// AppendRepaired is AppendTrades for the trades of a repair, named by its era.
+func AppendRepaired(dst []byte, symbol string, trades []Trade, received Time, source Source, repair uint8) ([]byte, int) {
 	n, ps, qs := Shared(trades)
 	if n == 0 || ValidateSymbol(symbol) != nil {
 		return dst, 0
@@ -52,7 +57,7 @@ func AppendTrades(dst []byte, symbol string, trades []Trade, received Time, sour
 	body := sizeBytes(fSymbol, len(symbol)) + sizeVarint(fPriceScale, uint64(ps)) + sizeVarint(fQtyScale, uint64(qs)) +
 		sizeBytes(fID, w.size[fID]) + sizeBytes(fTime, w.size[fTime]) + sizeBytes(fPrice, w.size[fPrice]) + sizeBytes(fQty, w.size[fQty]) +
 		sizeBytes(fBuyerMaker, w.size[fBuyerMaker]) + sizeBytes(fSpan, w.size[fSpan]) + sizeBytes(fVoid, w.size[fVoid]) +
-		sizeVarint(fReceived, uint64(received)) + sizeVarint(fSource, uint64(source))
+		sizeVarint(fReceived, uint64(received)) + sizeVarint(fSource, uint64(source)) + sizeVarint(fRepair, uint64(repair))
 	dst = protowire.AppendTag(dst, protowire.Number(KindTrades), protowire.BytesType)
 	dst = protowire.AppendVarint(dst, uint64(body))
 	dst = protowire.AppendTag(dst, fSymbol, protowire.BytesType)
@@ -61,7 +66,8 @@ func AppendTrades(dst []byte, symbol string, trades []Trade, received Time, sour
 	dst = appendVarint(dst, fQtyScale, uint64(qs))
 	dst = w.append(dst, trades, ps, qs)
 	dst = appendVarint(dst, fReceived, uint64(received))
-	return appendVarint(dst, fSource, uint64(source)), n
+	dst = appendVarint(dst, fSource, uint64(source))
+	return appendVarint(dst, fRepair, uint64(repair)), n
 }
 
 // columnWriter writes the columns in two passes over the trades: a protobuf

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -22,18 +23,32 @@ type Gap struct {
 	Reason        string
 }
 
+// Why a gap is one.
+const (
+	GapHole   = "hole"   // ids on both sides came, these did not
+	GapSealed = "sealed" // nobody needs to look for them any more: they would be refused
+)
+
 // GapSet is all of a symbol's gaps. Of two sets the newer is the one with the
 // higher Applied (how many ids the symbol has applied), then the higher Opened
-// (how many gaps were ever opened).
+// (it rises with every other change). Era is the one in which the id series
+// began, Granted the highest that the symbol has, Repaired that of the newest
+// repair that is complete. Sealed is the time before which no trade is taken any
+// more, 0 if there is none; Changed the offset of the record that changed any of
+// this last.
 type GapSet struct {
 	Symbol          string
 	Applied, Opened int64
 	Gaps            []Gap
+
+	Era, Granted, Repaired uint8
+	Sealed                 Time
+	Changed                int64
 }
 
 // AppendGapSet writes the value of a record on `gaps`.
 func AppendGapSet(dst []byte, g *GapSet) ([]byte, error) {
-	pb := &schemapb.GapSet{Symbol: g.Symbol, Applied: g.Applied, Opened: g.Opened}
+	pb := &schemapb.GapSet{Symbol: g.Symbol, Applied: g.Applied, Opened: g.Opened, Era: uint32(g.Era), Granted: uint32(g.Granted), Repaired: uint32(g.Repaired), Sealed: int64(g.Sealed), Changed: g.Changed}
 	for _, x := range g.Gaps {
 		pb.Gaps = append(pb.Gaps, &schemapb.Gap{FirstMissingId: x.First, LastMissingId: x.Last, AfterTime: int64(x.After),
 			BeforeTime: int64(x.Before), FoundAt: int64(x.Found), FilledAt: int64(x.Filled), Reason: x.Reason})
@@ -50,10 +65,13 @@ func DecodeGapSet(value []byte) (GapSet, error) {
 	if err := ValidateSymbol(pb.Symbol); err != nil {
 		return GapSet{}, fmt.Errorf("%w: %w", ErrGapSet, err)
 	}
-	if pb.Applied < 0 || pb.Opened < 0 {
+	if pb.Applied < 0 || pb.Opened < 0 || pb.Changed < 0 {
 		return GapSet{}, fmt.Errorf("%w: %s has applied %d ids and opened %d gaps", ErrGapSet, pb.Symbol, pb.Applied, pb.Opened)
 	}
-	g := GapSet{Symbol: pb.Symbol, Applied: pb.Applied, Opened: pb.Opened}
+	if err := cmp.Or(checkEra(pb.Era), checkEra(pb.Granted), checkEra(pb.Repaired), checkTime(Time(pb.Sealed))); err != nil {
+		return GapSet{}, fmt.Errorf("%w: %s: %w", ErrGapSet, pb.Symbol, err)
+	}
+	g := GapSet{Symbol: pb.Symbol, Applied: pb.Applied, Opened: pb.Opened, Era: uint8(pb.Era), Granted: uint8(pb.Granted), Repaired: uint8(pb.Repaired), Sealed: Time(pb.Sealed), Changed: pb.Changed}
 	for _, x := range pb.Gaps {
 		if x.FirstMissingId < 0 || x.LastMissingId < x.FirstMissingId || x.LastMissingId > MaxVersionN {
 			return GapSet{}, fmt.Errorf("%w: %s lacks ids %d to %d", ErrGapSet, pb.Symbol, x.FirstMissingId, x.LastMissingId)

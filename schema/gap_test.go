@@ -8,7 +8,7 @@ import (
 )
 
 func gapSet() GapSet {
-	return GapSet{Symbol: "BTCUSDT", Applied: 1000, Opened: 2, Gaps: []Gap{
+	return GapSet{Symbol: "BTCUSDT", Applied: 1000, Opened: 2, Era: 1, Granted: 3, Repaired: 2, Sealed: 1723075100000000, Changed: 184467, Gaps: []Gap{
 		{First: 5, Last: 9, After: 1723075200000000, Before: 1723075201000000, Found: 1723075203000000, Reason: "hole"},
 		{First: 20, Last: 20, After: 1723075202000000, Before: 1723075202000000, Found: 1723075204000000, Filled: 1723075210000000, Reason: "hole"},
 	}}

@@ -84,11 +84,15 @@ type NewSeries struct {
 	Era    uint8
 }
 
-// Repair raises the era of a symbol's windows in [From, To).
+// Repair makes a symbol's windows in [From, To) anew, in a higher era, of the
+// trades First to Last that follow.
 type Repair struct {
 	Symbol   string
 	Era      uint8
 	From, To Time
+	// First is the id of a trade before From, or 0; Last that of one at or behind
+	// To.
+	First, Last int64
 }
 
 // Decode reads the value of a record on `ticks` into t, reusing t.Batch's
@@ -148,8 +152,8 @@ func (t *Tick) decodeControl(value []byte) error {
 		err = cmp.Or(checkEra(b.NewSeries.Era), ValidateSymbol(t.NewSeries.Symbol))
 	case *schemapb.Tick_Repair:
 		r := b.Repair
-		t.Repair = Repair{r.Symbol, uint8(r.Era), Time(r.From), Time(r.To)}
-		err = cmp.Or(checkEra(r.Era), checkTime(t.Repair.From), checkTime(t.Repair.To), ValidateSymbol(r.Symbol))
+		t.Repair = Repair{r.Symbol, uint8(r.Era), Time(r.From), Time(r.To), r.FirstId, r.LastId}
+		err = cmp.Or(checkEra(r.Era), checkRepair(&t.Repair), checkTime(t.Repair.From), checkTime(t.Repair.To), ValidateSymbol(r.Symbol))
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrTick, err)
@@ -167,6 +171,13 @@ func checkIngestor(id string) error {
 func checkAnchor(a *schemapb.Anchor) error {
 	if a.Id < -1 || a.Id > MaxVersionN || a.HasPrice && (a.PriceScale > MaxScale || a.Price <= 0) {
 		return fmt.Errorf("anchor %d of %q is out of bounds", a.Id, a.Symbol)
+	}
+	return nil
+}
+
+func checkRepair(r *Repair) error {
+	if r.From >= r.To || r.First < 0 || r.Last < r.First || r.Last > MaxVersionN {
+		return fmt.Errorf("repair of %q from %v to %v of the ids %d to %d", r.Symbol, r.From, r.To, r.First, r.Last)
 	}
 	return nil
 }
@@ -205,7 +216,7 @@ func AppendControl(dst []byte, body any) ([]byte, error) {
 	case NewSeries:
 		pb.Body = &schemapb.Tick_NewSeries{NewSeries: &schemapb.NewSeries{Symbol: b.Symbol, Era: uint32(b.Era)}}
 	case Repair:
-		pb.Body = &schemapb.Tick_Repair{Repair: &schemapb.Repair{Symbol: b.Symbol, Era: uint32(b.Era), From: int64(b.From), To: int64(b.To)}}
+		pb.Body = &schemapb.Tick_Repair{Repair: &schemapb.Repair{Symbol: b.Symbol, Era: uint32(b.Era), From: int64(b.From), To: int64(b.To), FirstId: b.First, LastId: b.Last}}
 	default:
 		return dst, fmt.Errorf("%w: cannot write a %T", ErrTick, body)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,13 +24,34 @@ func controls() []any {
 		Watch{Symbol: "BTCUSDT", Ingestor: "ing-1", On: true, From: 1723075200000000, Status: schemapb.TradingStatus_TRADING_STATUS_TRADING},
 		Seal{Symbol: "BTCUSDT", Before: 1723075200000000},
 		NewSeries{Symbol: "BTCUSDT", Era: MaxEra},
-		Repair{Symbol: "BTCUSDT", Era: 1, From: MinTime, To: MaxTime},
+		Repair{Symbol: "BTCUSDT", Era: 1, From: MinTime, To: MaxTime, First: 3_700_000_000, Last: MaxVersionN},
 	}
 }
 
 // body gives the record that t holds.
 func (t *Tick) body() any {
 	return [...]any{nil, t.Batch, t.Mark, t.Settings, t.Anchor, t.Watch, t.Seal, t.NewSeries, t.Repair}[t.Kind]
+}
+
+// TestRepairedBatch: the trades of a repair name it, whoever packs them.
+func TestRepairedBatch(t *testing.T) {
+	trades := goldenTrades()["trades many"]
+	value, n := AppendRepaired(nil, "BTCUSDT", trades, 1, schemapb.Source_SOURCE_DUMP, MaxEra)
+	var tick Tick
+	if err := tick.Decode(value); err != nil || n != len(trades) || tick.Batch.Repair != MaxEra || !slices.Equal(tick.Batch.Trades, trades) {
+		t.Fatalf("%d, %+v, %v", n, tick.Batch, err)
+	}
+	var pb schemapb.Tick
+	if err := proto.Unmarshal(value, &pb); err != nil || pb.GetTrades().Repair != MaxEra {
+		t.Fatalf("%v, %v", pb.GetTrades().GetRepair(), err)
+	}
+	if plain, _ := AppendTrades(nil, "BTCUSDT", trades, 1, schemapb.Source_SOURCE_DUMP); tick.Decode(plain) != nil || tick.Batch.Repair != 0 {
+		t.Errorf("a batch of no repair has %d", tick.Batch.Repair)
+	}
+	bad, _ := AppendRepaired(nil, "BTCUSDT", trades, 1, 0, MaxEra+1)
+	if err := tick.Decode(bad); !errors.Is(err, ErrTick) {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestControlRoundTrip(t *testing.T) {
@@ -79,7 +101,11 @@ func TestControlBounds(t *testing.T) {
 		Repair{Symbol: "A", Era: MaxEra + 1},
 		Repair{Symbol: "A", From: math.MinInt64},
 		Repair{Symbol: "A", To: math.MaxInt64},
-		Repair{Symbol: "\n"},
+		Repair{Symbol: "\n", To: 1},
+		Repair{Symbol: "A", From: 1, To: 1},
+		Repair{Symbol: "A", To: 1, First: -1},
+		Repair{Symbol: "A", To: 1, First: 2, Last: 1},
+		Repair{Symbol: "A", To: 1, Last: MaxVersionN + 1},
 	} {
 		value, err := AppendControl(nil, bad)
 		if err != nil {

@@ -25,10 +25,14 @@ const FormatVersion = rowVersion
 // against that stands the hash of the file it is in.
 func (v *View) Check() error {
 	p := v.p
-	for _, name := range sortedKeys(p.symbols) {
-		if err := p.checkSymbol(p.symbols[name]); err != nil {
-			return v.explain(fmt.Errorf("%w: %s: %w", errDamaged, name, err))
+	err := p.all(func(y *symbol) error {
+		if err := p.checkSymbol(y); err != nil {
+			return fmt.Errorf("%w: %s: %w", errDamaged, y, err)
 		}
+		return nil
+	})
+	if err != nil {
+		return v.explain(err)
 	}
 	return v.explain(errors.Join(v.checkOthers(), v.checkWindows()))
 }
@@ -65,6 +69,9 @@ func (p *Partition) checkSymbol(y *symbol) error {
 			}
 		}
 	}
+	if err := p.checkEras(y); err != nil {
+		return err
+	}
 	had := map[schema.Period]bool{}
 	for _, r := range y.series {
 		if had[r.period] || !slices.Contains(p.settings.Periods, r.period) {
@@ -81,11 +88,32 @@ func (p *Partition) checkSymbol(y *symbol) error {
 	return nil
 }
 
+// checkEras holds a symbol against the others of its name.
+func (p *Partition) checkEras(y *symbol) error {
+	now := p.symbols[y.name]
+	switch {
+	case now == nil || now.former || now.repair != nil:
+		return errors.New("no id series is at hand")
+	case y.era > now.granted || y != now && (y.repair == nil) != y.former:
+		return fmt.Errorf("the era %d, the highest is %d", y.era, now.granted)
+	case y.former && (y.floor > now.floor || y.begins > now.begins || len(y.watches) > 0):
+		return fmt.Errorf("its series has ended, and the next one begins before it")
+	case y.repair == nil:
+		return nil
+	}
+	q := y.repair
+	whole := len(y.applied) == 1 && y.applied[0].first == q.first && y.applied[0].last == q.last && y.proven(q.from, q.to)
+	if q.from >= q.to || q.first < 0 || q.last < q.first || q.shown >= p.pos.Offset || whole != (q.shown >= 0) {
+		return fmt.Errorf("a repair from %v to %v of the ids %d to %d, shown at %d", q.from, q.to, q.first, q.last, q.shown)
+	}
+	return nil
+}
+
 // checkWindows goes through all windows once, in stretches of symbols beside one
 // another: it is what a restore takes longest at. Of what it finds the first is
 // told.
 func (v *View) checkWindows() error {
-	names := sortedKeys(v.p.symbols)
+	names := v.p.ids()
 	n := max(1, min(runtime.GOMAXPROCS(0), len(names)))
 	found := make([]error, n)
 	var all sync.WaitGroup
@@ -120,7 +148,7 @@ type tally struct {
 func (v *View) checkStretch(names []string, from, to []byte) error {
 	met := map[*series]*tally{}
 	for _, name := range names {
-		for _, r := range v.p.symbols[name].series {
+		for _, r := range v.p.byID(name).series {
 			met[r] = &tally{}
 		}
 	}
@@ -142,7 +170,7 @@ func (v *View) checkStretch(names []string, from, to []byte) error {
 			err = v.checkWindow(y, r, &w)
 		}
 		if err != nil {
-			return fmt.Errorf("%w: %s %v %v: %w", errDamaged, y.name, r.period, w.start, err)
+			return fmt.Errorf("%w: %s %v %v: %w", errDamaged, y, r.period, w.start, err)
 		}
 		t.windows++
 		t.trades += w.fig.Trades
@@ -150,16 +178,16 @@ func (v *View) checkStretch(names []string, from, to []byte) error {
 		return nil
 	})
 	for _, name := range names {
-		y := v.p.symbols[name]
+		y := v.p.byID(name)
 		for _, r := range y.series {
 			t := met[r]
 			switch whole := r.since == noTime && !t.gone; {
 			case err != nil:
 				return err
 			case t.windows != r.kept:
-				return fmt.Errorf("%w: %s has %d windows of %v, wanted %d", errDamaged, y.name, t.windows, r.period, r.kept)
+				return fmt.Errorf("%w: %s has %d windows of %v, wanted %d", errDamaged, y, t.windows, r.period, r.kept)
 			case whole && t.trades != y.count, t.trades > y.count:
-				return fmt.Errorf("%w: the windows of %s of %v have %d trades, it counts %d", errDamaged, y.name, r.period, t.trades, y.count)
+				return fmt.Errorf("%w: the windows of %s of %v have %d trades, it counts %d", errDamaged, y, r.period, t.trades, y.count)
 			}
 		}
 	}
@@ -169,7 +197,7 @@ func (v *View) checkStretch(names []string, from, to []byte) error {
 // seriesOf gives whose a window's row is; nil if nothing knows of it.
 func (v *View) seriesOf(key []byte) (*symbol, *series) {
 	name, rest, ok := bytes.Cut(key[1:], []byte{0})
-	y := v.p.symbols[string(name)]
+	y := v.p.byID(string(name))
 	if !ok || y == nil || len(rest) != 9 {
 		return nil, nil
 	}
@@ -208,7 +236,7 @@ func (v *View) checkWindow(y *symbol, r *series, w *window) error {
 // knows of.
 func (v *View) checkOthers() error {
 	look := func(key, _ []byte) error {
-		if string(key) == metaKey || string(key) == programKey || key[0] == symbolPrefix && v.p.symbols[string(key[1:])] != nil {
+		if string(key) == metaKey || string(key) == programKey || key[0] == symbolPrefix && v.p.byID(string(key[1:])) != nil {
 			return nil
 		}
 		return unknown(key)

@@ -103,18 +103,32 @@ func (r *reader) end(what string) error {
 }
 
 // rowVersion leads every row. A change of any row's form is a new number, a new
-// golden file and a line in the CHANGELOG.
+// golden file and a line in the CHANGELOG. Rows of the versions before are read:
+// they lie in a store until something changes them.
 //
-// Version 2 has a window's top and the position's history; what version 1 wrote
-// is read as without.
-const rowVersion = 2
+// Version 2 has a window's top, the position's history and what tells of eras.
+const (
+	rowVersion   = 2
+	firstVersion = 1
+)
+
+// version reads a row's own.
+func (r *reader) version(what string) (v uint64, err error) {
+	if v = r.uint(); v < firstVersion || v > rowVersion {
+		return v, fmt.Errorf("%w: %s of version %d", errDamaged, what, v)
+	}
+	return v, nil
+}
 
 // Keys of the store, each led by one byte:
 //
 //	m                                     meta: position, settings, ingestors
 //	p                                     version of the program that wrote the newest rows, as text in every format
-//	s <symbol>                            symbol
-//	w <symbol> 00 <period> <start, 8 B>   window; start big-endian, its sign bit flipped, so that keys sort by time
+//	s <id>                                symbol
+//	w <id> 00 <period> <start, 8 B>       window; start big-endian, its sign bit flipped, so that keys sort by time
+//
+// The id is the symbol's name; of an id series that is not the first 01 and its
+// era stand behind it, of a repair 02 and its era.
 const (
 	metaKey      = "m"
 	programKey   = "p"
@@ -169,9 +183,9 @@ func (win *window) append(dst []byte) []byte {
 
 func (win *window) decode(row []byte) error {
 	r := reader{b: row}
-	v := r.uint()
-	if v < 1 || v > rowVersion {
-		return fmt.Errorf("%w: window of version %d", errDamaged, v)
+	v, err := r.version("window")
+	if err != nil {
+		return err
 	}
 	win.gone = r.bool()
 	win.changed, win.quiet = r.int(), r.int()
@@ -253,14 +267,29 @@ func (y *symbol) append(dst []byte) []byte {
 		w.int(s.first.id)
 		w.decimal(s.first.price)
 	}
+	w.uint(uint64(y.granted))
+	w.bool(y.former)
+	w.time(y.begins)
+	w.time(y.floor)
+	w.int(y.before)
+	w.time(y.sealed)
+	w.bool(y.repair != nil)
+	if q := y.repair; q != nil {
+		w.time(q.from)
+		w.time(q.to)
+		w.int(q.first)
+		w.int(q.last - q.first)
+		w.int(q.shown)
+	}
 	return w
 }
 
 // decode reads a symbol's row. ingestor gives the ingestor of a name.
 func (y *symbol) decode(row []byte, ingestor func(string) *ingestor) error {
 	r := reader{b: row}
-	if v := r.uint(); v < 1 || v > rowVersion {
-		return fmt.Errorf("%w: symbol of version %d", errDamaged, v)
+	version, err := r.version("symbol")
+	if err != nil {
+		return err
 	}
 	y.era = uint8(r.uint())
 	y.stopped = r.bool()
@@ -295,11 +324,19 @@ func (y *symbol) decode(row []byte, ingestor func(string) *ingestor) error {
 	}
 	for range r.count() {
 		first := r.int()
-		y.filled = append(y.filled, schema.Gap{First: first, Last: first + r.int(), After: r.time(), Before: r.time(), Found: r.time(), Filled: r.time(), Reason: reasonHole})
+		y.filled = append(y.filled, schema.Gap{First: first, Last: first + r.int(), After: r.time(), Before: r.time(), Found: r.time(), Filled: r.time(), Reason: schema.GapHole})
 	}
 	y.series = nil
 	for range r.count() {
 		y.series = append(y.series, &series{period: schema.Period(r.uint()), tail: r.int(), since: r.time(), kept: r.int(), first: basis{r.int(), r.decimal()}})
+	}
+	if version > firstVersion {
+		y.granted, y.former = uint8(r.uint()), r.bool()
+		y.begins, y.floor, y.before, y.sealed = r.time(), r.time(), r.int(), r.time()
+		if r.bool() {
+			y.repair = &repair{from: r.time(), to: r.time(), first: r.int()}
+			y.repair.last, y.repair.shown = y.repair.first+r.int(), r.int()
+		}
 	}
 	return r.end("symbol " + y.name)
 }
@@ -322,7 +359,7 @@ func (p *Partition) appendMeta(dst []byte) ([]byte, error) {
 		}
 	}
 	w.bytes(string(settings))
-	w.uint(uint64(len(p.symbols)))
+	w.uint(uint64(len(p.symbols) + len(p.shelved)))
 	w.uint(uint64(len(p.ingestors)))
 	for _, id := range sortedKeys(p.ingestors) {
 		w.bytes(id)
@@ -344,7 +381,7 @@ func (p *Partition) decodeMeta(row []byte) error {
 	if v > rowVersion {
 		return fmt.Errorf("%w: its rows are of format %d, this program reads up to %d; use the millrace that wrote it, or a later one", ErrNewer, v, rowVersion)
 	}
-	if v < 1 {
+	if v < firstVersion {
 		return fmt.Errorf("%w: meta of version %d", errDamaged, v)
 	}
 	if copy(p.pos.TopicID[:], r.bytes()) != len(p.pos.TopicID) {

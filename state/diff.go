@@ -77,7 +77,7 @@ func newWalk(v *View) (*walk, error) {
 // take gives the window at hand, nil if it isn't published, and goes on.
 func (w *walk) take() (*schema.Candle, error) {
 	name, rest, cut := bytes.Cut(w.it.Key()[1:], []byte{0})
-	y := w.v.p.symbols[string(name)]
+	y := w.v.p.byID(string(name))
 	if !cut || len(rest) != 9 || y == nil {
 		return nil, w.v.explain(fmt.Errorf("%w: a row with the key %x, which nothing knows of", errDamaged, w.it.Key()))
 	}
@@ -94,7 +94,7 @@ func (w *walk) take() (*schema.Candle, error) {
 		if err != nil {
 			return nil, w.v.explain(err)
 		}
-		if y.published(r, win.start) {
+		if y.published(w.v.p.cal, r, win.start) {
 			c := y.candle(r, win)
 			out = &c
 		}

@@ -13,10 +13,12 @@
 // are not rows: they are the runs between windows, and each window holds the
 // offset of the record that changed the run before it last.
 //
+// A symbol whose ids begin anew, and a stretch that is repaired, have ids and
+// windows of their own beside those before (book.go).
+//
 // Windows that nothing can change any more leave the memory; Pebble keeps them.
 //
 // Caveats. A Partition belongs to one goroutine and takes no lock; a View may
 // be used by another. Commits are not synced: after a power cut the log is
-// replayed from where the state stands. Void ids, sealing, new series and
-// repairs have their records in the log and are refused as unsupported.
+// replayed from where the state stands. Void ids are refused as unsupported.
 package state

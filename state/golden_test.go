@@ -115,3 +115,52 @@ func TestRowsOfVersion1(t *testing.T) {
 		t.Errorf("it stands at %+v, wanted %+v", old.Position(), now.Position())
 	}
 }
+
+// TestErasOnRowsOfVersion1: a store of rows as they were before eras goes on; rows
+// that change get the new form.
+func TestErasOnRowsOfVersion1(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("testdata", "rows.v1.golden"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &harness{TB: t, fs: vfs.NewMem(), seen: map[string]schema.Candle{}, gaps: map[string]schema.GapSet{}}
+	h.open()
+	for line := range strings.Lines(string(text)) {
+		var key, row []byte
+		if _, err := fmt.Sscanf(line, "%x %x", &key, &row); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.s.db.Set(key, row, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if h.s, err = Open(Options{Dir: "state", FS: h.fs}, [16]byte{1}, 0); err != nil {
+		t.Fatal(err)
+	}
+	old := h.view(0)
+	p := h.s.Partition()
+	at := p.Position().Offset
+	format := *p.Settings()
+	format.Format, format.Revision = 2, format.Revision+1
+	for i, body := range []any{format, schema.NewSeries{Symbol: "BTCUSDT", Era: 1}, batch{symbol: "BTCUSDT", trades: []schema.Trade{
+		{ID: 0, Last: 0, Time: p.newest + schema.Hour, Price: schema.Decimal{Mantissa: 1}, Qty: schema.Decimal{Mantissa: 1}}}}} {
+		p.Apply(Record{Offset: at + int64(i), Appended: p.LogTime() + schema.Hour}, entry{p.LogTime() + schema.Hour, body}.tick(t), nil)
+	}
+	h.commit()
+	if refused := p.TakeRefusals(); len(refused) > 0 {
+		t.Fatalf("%+v", refused)
+	}
+	got := h.view(0)
+	if len(got) != len(old)+3 { // of three periods
+		t.Errorf("%d candles, there were %d", len(got), len(old))
+	}
+	for k, c := range old {
+		if got[k] != c {
+			t.Errorf("%s was %+v, is %+v", k, c, got[k])
+		}
+	}
+	closeStore(t, h)
+}

@@ -32,6 +32,22 @@ func (v intervals) overlap(first, last int64) int64 {
 	return n
 }
 
+// anew reports whether a trade of that id can't be of these ids: the ones right
+// behind it, or around it, are older. t is its time less a bound.
+func (v intervals) anew(id int64, t schema.Time) bool {
+	i := len(v)
+	for i > 0 && v[i-1].last >= id {
+		i--
+	}
+	switch {
+	case i == len(v):
+		return false
+	case v[i].first > id:
+		return t > v[i].firstT
+	}
+	return t > v[i].maxT
+}
+
 // insert adds the ids first to last, none of which is applied. now is the log's
 // time. filled tells whether they lay in a hole that is an open gap, and since
 // when that was known.

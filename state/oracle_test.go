@@ -27,19 +27,37 @@ func oracle(t testing.TB, name string, h *harness, log []entry, markets []market
 		}
 		refused[d.Offset][d.Index] = true
 	}
-	by := map[string]*naive{}
-	at := func(s string) *naive {
-		if by[s] == nil {
-			by[s] = &naive{map[int64]schema.Trade{}, map[int64]schema.Time{}, map[int64]bool{}, map[int64]schema.Anchor{}}
+	by := map[owned]*naive{}
+	at := func(s string, era uint8) *naive {
+		o := owned{s, era}
+		if by[o] == nil {
+			by[o] = &naive{map[int64]schema.Trade{}, map[int64]schema.Time{}, map[int64]bool{}, map[int64]schema.Anchor{}}
 		}
-		return by[s]
+		return by[o]
 	}
+	series := map[string]uint8{} // the era of each symbol's id series at hand
+	eraOf := map[int64]uint8{}   // the same, by record
 	for off, e := range log {
 		switch b := e.body.(type) {
+		case schema.NewSeries:
+			if !refused[int64(off)][0] {
+				series[b.Symbol] = b.Era
+			}
 		case schema.Anchor:
-			at(b.Symbol).anchors[b.ID] = b
+			n := at(b.Symbol, series[b.Symbol])
+			if _, known := n.anchors[b.ID]; !known && !refused[int64(off)][0] { // the first word on a time stands
+				n.anchors[b.ID] = b
+			}
 		case batch:
-			n := at(b.symbol)
+			era := series[b.symbol]
+			eraOf[int64(off)] = era
+			if b.repair != 0 {
+				if refused[int64(off)][0] { // there is no such repair
+					continue
+				}
+				era = b.repair
+			}
+			n := at(b.symbol, era)
 			for i, tr := range b.trades {
 				if refused[int64(off)][i] {
 					continue
@@ -56,13 +74,13 @@ func oracle(t testing.TB, name string, h *harness, log []entry, markets []market
 	}
 	for _, d := range h.dead {
 		if d.Reason == TooLate {
-			at(d.Symbol).late[d.Trade.ID] = true
+			at(d.Symbol, eraOf[d.Offset]).late[d.Trade.ID] = true
 		}
 	}
 	cal := schema.Calendar{}
 	all := h.view(0)
 	for k, c := range all {
-		n := at(c.Symbol)
+		n := at(c.Symbol, c.Version.Era())
 		end := cal.End(c.Period, c.Start)
 		want := n.figures(c.Start, end)
 		if c.Trades > 0 {
@@ -79,37 +97,64 @@ func oracle(t testing.TB, name string, h *harness, log []entry, markets []market
 			t.Fatalf("%s: %s has status %v, by the definition final is %v: %+v", name, k, c.Status, final, c)
 		}
 		if c.Status == schema.Final {
-			m := markets[slices.IndexFunc(markets, func(m market) bool { return m.symbol == c.Symbol })]
 			var truth int64
-			for _, tr := range m.trades {
-				if _, applied := n.ids[tr.ID]; tr.Time >= c.Start && tr.Time < end && (applied || !n.late[tr.ID]) {
-					truth++
+			for _, m := range markets {
+				own := m.era == c.Version.Era()
+				if m.symbol != c.Symbol || !own && (m.repair || h.ofEra(c.Symbol, c.Version.Era()).repair != nil) {
+					continue
+				}
+				for _, tr := range m.trades { // what came before its series began is of the one before
+					if _, applied := n.ids[tr.ID]; tr.Time >= c.Start && tr.Time < end && (applied || own && !n.late[tr.ID]) {
+						truth++
+					}
 				}
 			}
 			if truth != c.Trades {
-				t.Fatalf("%s: %s is final with %d trades, the market had %d", name, k, c.Trades, truth)
+				t.Fatalf("%s: %s of the era %d is final with %d trades, the market had %d", name, k, c.Version.Era(), c.Trades, truth)
 			}
 		}
 	}
 	for _, m := range markets { // every window with applied trades is published
-		n := at(m.symbol)
-		y := h.s.p.symbols[m.symbol]
+		n := at(m.symbol, m.era)
+		y := h.ofEra(m.symbol, m.era)
+		if y == nil {
+			continue // a repair that was given up
+		}
 		for _, r := range y.series {
 			for _, tr := range n.trades {
 				start := cal.Start(r.period, tr.Time)
 				probe := schema.Candle{Symbol: m.symbol, Period: r.period, Start: start}
-				if _, ok := all[key(&probe)]; !ok && y.published(r, start) {
+				if _, ok := all[key(&probe)]; !ok && y.published(cal, r, start) {
 					t.Fatalf("%s: no candle %s", name, key(&probe))
 				}
 			}
 		}
-		n.gaps(t, name, h, y)
+		if y == h.s.p.symbols[m.symbol] {
+			n.gaps(t, name, h, y)
+		}
 	}
+}
+
+// owned is whose a trade is: of an id series, or of a repair.
+type owned struct {
+	symbol string
+	era    uint8
+}
+
+// ofEra finds the symbol of an era; nil if there is none.
+func (h *harness) ofEra(name string, era uint8) *symbol {
+	now := h.s.p.symbols[name]
+	for _, y := range slices.Concat(now.book.former, now.book.repairs, []*symbol{now}) {
+		if y.era == era {
+			return y
+		}
+	}
+	return nil
 }
 
 // since gives from when on the candle's period is switched on.
 func (h *harness) since(c *schema.Candle) schema.Time {
-	for _, r := range h.s.p.symbols[c.Symbol].series {
+	for _, r := range h.ofEra(c.Symbol, c.Version.Era()).series {
 		if r.period == c.Period {
 			return r.since
 		}

@@ -22,7 +22,7 @@ func hugeLog(r *rand.Rand) (log []entry, refused map[int64]bool, figures map[str
 			return schema.Decimal{Mantissa: 1 + r.Int64()>>(63-min(63, 1+r.IntN(large))), Scale: uint8(r.IntN(3) * r.IntN(7))}
 		}
 		tr := schema.Trade{ID: id, Last: id, Time: at, Price: number(), Qty: number(), BuyerMaker: r.IntN(2) == 0}
-		log = append(log, entry{at, batch{"S", []schema.Trade{tr}}})
+		log = append(log, entry{at, batch{"S", []schema.Trade{tr}, 0}})
 		next := map[string]schema.Figures{}
 		for _, p := range s.Periods {
 			k := string(schema.AppendCandleKey(nil, "S", p, schema.Calendar{}.Start(p, at)))

@@ -37,6 +37,8 @@ const (
 	Series      Reason = "series"      // an old id with a new time: ids have begun anew
 	Unsettled   Reason = "unsettled"   // no settings in the log before it
 	Unsupported Reason = "unsupported" // a kind of record this version does not apply
+	Sealed      Reason = "sealed"      // its window was sealed
+	Unfit       Reason = "unfit"       // a new series, repair or seal that does not fit what there is
 )
 
 // Refusal is one tick that was not applied, and why. Index is its place in its
@@ -67,10 +69,11 @@ type Partition struct {
 
 	logTime   schema.Time // the newest append time
 	ingestors map[string]*ingestor
-	symbols   map[string]*symbol
-	known     int     // how many symbols the store should have
-	forgotten int64   // windows that no record from here on has changed may be forgotten
-	last      *symbol // the one looked up last: a busy symbol comes in a row
+	symbols   map[string]*symbol // by name: the id series at hand
+	shelved   map[string]*symbol // by id: those that ended, and repairs
+	known     int                // how many symbols the store should have
+	forgotten int64              // windows that no record from here on has changed may be forgotten
+	last      *symbol            // the one looked up last: a busy symbol comes in a row
 	touched   []*symbol
 	newest    schema.Time // the newest applied trade time, as of the last commit
 	committed int64       // the last record that is committed
@@ -79,6 +82,7 @@ type Partition struct {
 	offset   int64 // of the record being applied
 	refusals []Refusal
 	counts   Counts
+	reread   bool // more was published at once than a micro-batch tells
 }
 
 // NewPartition makes the state before the first record of a log.
@@ -91,6 +95,7 @@ func NewPartition(topicID [16]byte, partition int32) *Partition {
 		committed: -1,
 		ingestors: map[string]*ingestor{},
 		symbols:   map[string]*symbol{},
+		shelved:   map[string]*symbol{},
 	}
 }
 
@@ -112,6 +117,10 @@ func (p *Partition) Holes() int {
 	}
 	return n
 }
+
+// Stopped reports whether a symbol's ids have begun anew, and no record has said
+// yet that a new series begins.
+func (p *Partition) Stopped(name string) bool { y := p.symbols[name]; return y != nil && y.stopped }
 
 // LogTime gives the newest append time met.
 func (p *Partition) LogTime() schema.Time { return p.logTime }
@@ -149,6 +158,12 @@ func (p *Partition) Apply(r Record, tick *schema.Tick, err error) {
 		p.applyAnchor(&tick.Anchor)
 	case tick.Kind == schema.KindWatch:
 		p.applyWatch(&tick.Watch)
+	case tick.Kind == schema.KindNewSeries:
+		p.applyNewSeries(&tick.NewSeries)
+	case tick.Kind == schema.KindRepair:
+		p.applyRepair(&tick.Repair)
+	case tick.Kind == schema.KindSeal:
+		p.applySeal(&tick.Seal)
 	default:
 		p.refuse(0, "", Unsupported, fmt.Sprintf("record of kind %d", tick.Kind), nil)
 	}
@@ -207,14 +222,9 @@ func (p *Partition) applySettings(s *schema.Settings) {
 		p.refuse(0, "", Unsupported, fmt.Sprintf("settings of revision %d after %d", s.Revision, p.settings.Revision), nil)
 		return
 	}
-	for _, y := range p.symbols {
-		p.flushDelta(y)
-		p.touch(y)
-	}
+	_ = p.all(func(y *symbol) error { p.flushDelta(y); p.touch(y); return nil })
 	p.force(s)
-	for _, y := range p.symbols {
-		p.resettle(y)
-	}
+	_ = p.all(func(y *symbol) error { p.resettle(y); return nil })
 }
 
 // Assume puts settings in force before the first record of what is left of a
@@ -249,7 +259,9 @@ func (p *Partition) resettle(y *symbol) {
 		r := had[per]
 		if r == nil {
 			r = &series{period: per, since: y.newest, first: last, tail: p.offset}
-			if _, from, ok := y.left(p.cal, r); ok {
+			if y.still() { // its windows are not counted anew
+				r.since, r.first = max(y.newest, y.watermark, 0), basis{}
+			} else if _, from, ok := y.left(p.cal, r); ok {
 				r.touch(from, y.watermark)
 			}
 		}
@@ -263,9 +275,17 @@ func (p *Partition) resettle(y *symbol) {
 
 // applyBatch is the way of a tick through the state: dedupe, rule, count.
 func (p *Partition) applyBatch(b *schema.Batch, appended schema.Time) {
+	latest := appended + p.settings.FutureBound
+	if b.Repair != 0 {
+		if err := p.settings.Allows(schema.KindRepair); err != nil {
+			p.refuse(0, string(b.Symbol), Unsupported, err.Error(), nil)
+		} else {
+			p.applyRepaired(b, latest)
+		}
+		return
+	}
 	y := p.lookup(b.Symbol)
 	p.touch(y)
-	latest := appended + p.settings.FutureBound
 	p.counts.Trades += int64(len(b.Trades))
 	for i := range b.Trades {
 		t := &b.Trades[i]
@@ -274,7 +294,7 @@ func (p *Partition) applyBatch(b *schema.Batch, appended schema.Time) {
 		// newest trade has not left. Such a trade can be neither a copy nor
 		// late.
 		if n > 0 && t.ID == y.applied[n-1].last+1 && t.Time < y.delta.end && t.Time >= y.delta.start &&
-			y.newest < y.delta.end && y.applied[n-1].lastT >= y.delta.start && t.Time <= latest && !t.Void && !y.stopped && y.delta.fig.Trades > 0 {
+			y.newest < y.delta.end && y.applied[n-1].lastT >= y.delta.start && y.sealed <= y.delta.start && t.Time <= latest && t.Time > y.begins && !t.Void && !y.stopped && y.delta.fig.Trades > 0 {
 			if !p.count(y, t, b.Received) {
 				p.refuseOverflow(y, i, t)
 				continue
@@ -298,16 +318,19 @@ func (p *Partition) applyBatch(b *schema.Batch, appended schema.Time) {
 func (p *Partition) applyTrade(y *symbol, t *schema.Trade, i int, latest, received schema.Time) {
 	switch {
 	case t.Void:
-		p.refuse(i, y.name, Unsupported, "void ids are not counted by this version", t)
+		p.refuse(i, y.name, Unsupported, voidText, t)
 		return
 	case t.Time > latest:
-		p.refuse(i, y.name, Future, fmt.Sprintf("trade %d has the time %v, more than %d s after it was appended to the log", t.ID, t.Time, p.settings.FutureBound/schema.Second), t)
+		p.refuse(i, y.name, Future, p.futureText(t), t)
 		return
-	case t.ID <= y.highest() && t.Time > y.newest+p.settings.SeriesBound && !y.stopped:
+	case t.Time <= y.begins:
+		p.refuse(i, y.name, Series, fmt.Sprintf("trade %d has the time %v: it is of an id series of %s that has ended", t.ID, t.Time, y.name), t)
+		return
+	case !y.stopped && y.applied.anew(t.ID, t.Time-p.settings.SeriesBound):
 		y.stopped = true
 	}
 	if y.stopped {
-		p.refuse(i, y.name, Series, fmt.Sprintf("trade %d has the time %v although higher ids are older: the ids of %s have begun anew", t.ID, t.Time, y.name), t)
+		p.refuse(i, y.name, Series, fmt.Sprintf("trade %d has the time %v although higher ids are older: the ids of %s have begun anew; millrace series --symbol %s goes on with them", t.ID, t.Time, y.name, y.name), t)
 		return
 	}
 	switch have := y.applied.overlap(t.ID, t.Last); {
@@ -315,7 +338,11 @@ func (p *Partition) applyTrade(y *symbol, t *schema.Trade, i int, latest, receiv
 		p.counts.Duplicates++
 		return
 	case have > 0:
-		p.refuse(i, y.name, Straddle, fmt.Sprintf("%d of the trades %d to %d are applied already", have, t.ID, t.Last), t)
+		p.refuse(i, y.name, Straddle, straddleText(have, t), t)
+		return
+	}
+	if t.Time < y.sealed {
+		p.refuse(i, y.name, Sealed, fmt.Sprintf("trade %d has the time %v; windows of %s that end up to %v are sealed", t.ID, t.Time, y.name, y.sealed), t)
 		return
 	}
 	smallest := p.settings.Periods[0]
@@ -425,6 +452,10 @@ func (p *Partition) applyAnchor(a *schema.Anchor) {
 		own.HasPrice, own.Price = false, schema.Decimal{}
 	}
 	y := p.lookup([]byte(a.Symbol))
+	if a.ID >= 0 && a.Time <= y.begins {
+		p.refuse(0, a.Symbol, Series, fmt.Sprintf("anchor %d has the time %v: it is of an id series of %s that has ended", a.ID, a.Time, a.Symbol), nil)
+		return
+	}
 	old, priced := y.history, y.origin() != nil
 	from, changed := y.addAnchor(own)
 	if !changed {

@@ -32,10 +32,13 @@ type Changes struct {
 	Candles  []schema.Candle
 	Runs     []Run
 	Gaps     []schema.GapSet
+	// Reread: a repair is complete, and all of it has changed: what sinks lack
+	// must be read from a View.
+	Reread bool
 }
 
 // Empty reports whether nothing published has changed.
-func (c *Changes) Empty() bool { return len(c.Candles)+len(c.Runs)+len(c.Gaps) == 0 }
+func (c *Changes) Empty() bool { return !c.Reread && len(c.Candles)+len(c.Runs)+len(c.Gaps) == 0 }
 
 // candle gives what a window publishes.
 func (y *symbol) candle(r *series, w *window) schema.Candle {
@@ -112,7 +115,7 @@ func (y *symbol) pieces(dst []Run, cal schema.Calendar, r *series, b basis, from
 	for s := from; s < to; {
 		e := cal.End(r.period, s)
 		status, ok := y.emptyRuling(s, e, b.id)
-		if ok && y.published(r, s) {
+		if ok && y.published(cal, r, s) {
 			v := schema.EmptyVersion(y.era, b.id, status)
 			if k := len(dst); k > n && dst[k-1].To == s && dst[k-1].Version == v {
 				dst[k-1].To = e
@@ -129,7 +132,7 @@ func (y *symbol) pieces(dst []Run, cal schema.Calendar, r *series, b basis, from
 // if it isn't published.
 func (y *symbol) emptyRuling(start, end schema.Time, basis int64) (_ schema.Status, ok bool) {
 	switch {
-	case y.broken(start, end):
+	case y.repair == nil && y.broken(start, end):
 		return 0, false
 	case y.proven(start, end):
 		return schema.Final, true
@@ -144,8 +147,12 @@ func (y *symbol) emptyRuling(start, end schema.Time, basis int64) (_ schema.Stat
 // collect gathers what a symbol's micro-batch changed, and forgets that it did.
 func (p *Partition) collect(y *symbol, c *Changes) {
 	for _, r := range y.series {
+		if y.repair != nil { // sinks read it from a View, once it is whole
+			r.from, r.to = 0, 0
+			continue
+		}
 		for i := len(r.win) - 1; i >= 0; i-- {
-			if w := r.win[i]; w.dirty && y.published(r, w.start) {
+			if w := r.win[i]; w.dirty && y.published(p.cal, r, w.start) {
 				c.Candles = append(c.Candles, y.candle(r, w))
 			}
 		}
@@ -157,6 +164,13 @@ func (p *Partition) collect(y *symbol, c *Changes) {
 	if y.gapsDirty {
 		c.Gaps = append(c.Gaps, y.gaps())
 		y.gapsDirty = false
+	}
+}
+
+// freeze drops all windows from memory: nothing changes them any more.
+func (y *symbol) freeze() {
+	for _, r := range y.series {
+		r.win, r.free = nil, nil
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 // Detail is what a state knows of one symbol beside the numbers of its summary.
 type Detail struct {
 	SymbolSummary
-	Era uint8
 	// Frontier is the id up to which nothing is missing from the lowest on, Highest
 	// the highest applied; both −1 before the first.
 	Frontier, Highest int64
@@ -22,9 +21,9 @@ type Detail struct {
 func (v *View) Details() []Detail {
 	s := v.Summary()
 	out := make([]Detail, len(s.Symbols))
-	for i := range s.Symbols {
-		y := v.p.symbols[s.Symbols[i].Name]
-		d := Detail{SymbolSummary: s.Symbols[i], Era: y.era, Frontier: -1, Highest: y.highest(), History: y.history, Status: y.status}
+	for i, id := range v.p.ids() { // the summary's order
+		y := v.p.byID(id)
+		d := Detail{SymbolSummary: s.Symbols[i], Frontier: -1, Highest: y.highest(), History: y.history, Status: y.status}
 		if len(y.applied) > 0 {
 			d.Frontier = y.applied[0].last
 		}
@@ -52,15 +51,21 @@ func (v *View) Has(name string, period schema.Period) (symbol, made bool) {
 // start in [from, to), the oldest first, until yield says false. It looks at most of
 // them and says where to go on: to, if it came to the end.
 func (v *View) Candles(name string, period schema.Period, from, to schema.Time, most int, yield func(*schema.Candle) bool) (next schema.Time, err error) {
-	y := v.p.symbols[name]
-	if y == nil {
+	now := v.p.symbols[name]
+	if now == nil {
 		return to, nil
 	}
-	first, err := v.firstWindow(y, period)
-	if err != nil {
-		return from, err
+	first, end := schema.Time(noTime), schema.Time(noTime)
+	for _, y := range now.book.of(now) {
+		at, err := v.firstWindow(y, period)
+		if err != nil {
+			return from, err
+		}
+		if first == noTime || at != noTime && at < first {
+			first = at
+		}
+		end = max(end, y.newest, y.watermark)
 	}
-	end := max(y.newest, y.watermark)
 	if end == noTime || first == noTime {
 		return to, nil
 	}
@@ -95,7 +100,7 @@ func (v *View) firstWindow(y *symbol, period schema.Period) (first schema.Time, 
 			}
 		}
 	}
-	it, err := v.snap.NewIter(&pebble.IterOptions{LowerBound: appendSeriesKey(nil, y.name, period), UpperBound: appendSeriesKey(nil, y.name, period+1)})
+	it, err := v.snap.NewIter(&pebble.IterOptions{LowerBound: appendSeriesKey(nil, y.id, period), UpperBound: appendSeriesKey(nil, y.id, period+1)})
 	if err != nil {
 		return first, v.explain(err)
 	}

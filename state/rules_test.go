@@ -34,7 +34,7 @@ func late(appended float64, id int64, at float64) entry { return aggregate(appen
 // aggregate stands for of the trades first to last.
 func aggregate(appended float64, first, last int64, at float64) entry {
 	return entry{sec(appended), batch{"S", []schema.Trade{{ID: first, Last: last, Time: sec(at),
-		Price: schema.Decimal{Mantissa: 1 + first}, Qty: schema.Decimal{Mantissa: last - first + 1}}}}}
+		Price: schema.Decimal{Mantissa: 1 + first}, Qty: schema.Decimal{Mantissa: last - first + 1}}}, 0}}
 }
 
 func anchor(appended float64, id int64, at float64, price int64) entry {

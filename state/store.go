@@ -188,20 +188,26 @@ func (s *Store) load() error {
 	if err := symbolsInto(s.p, s.db); err != nil {
 		return err
 	}
-	for _, y := range s.p.symbols {
+	return s.p.all(func(y *symbol) error {
+		if y.still() {
+			return nil
+		}
 		for _, r := range y.series {
 			if err := s.loadHot(y, r); err != nil {
 				return err
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // symbolsInto reads every symbol's row into p.
 func symbolsInto(p *Partition, from pebble.Reader) error {
 	err := scan(from, []byte{symbolPrefix}, []byte{symbolPrefix + 1}, func(key, row []byte) error {
-		y := newSymbol(string(key[1:]), p.settings)
+		id := string(key[1:])
+		name, mark := named(id)
+		y := newSymbol(name, p.settings)
+		y.id = id
 		err := y.decode(row, func(id string) *ingestor {
 			g := p.ingestors[id]
 			if g == nil {
@@ -213,20 +219,33 @@ func symbolsInto(p *Partition, from pebble.Reader) error {
 		if err != nil {
 			return err
 		}
-		p.symbols[y.name] = y
+		if old := p.symbols[name]; old != nil {
+			y.book = old.book
+		}
+		switch {
+		case mark != 0 && y.era != id[len(id)-1], (mark == markRepair) != (y.repair != nil), y.repair != nil && p.symbols[name] == nil:
+			return fmt.Errorf("%w: %s has a row that is not its own", errDamaged, y)
+		case y.repair != nil:
+			p.shelve(y)
+		default: // of series the last in the order of keys is at hand
+			if old := p.symbols[name]; old != nil {
+				p.shelve(old)
+			}
+			p.symbols[name] = y
+		}
 		p.newest = max(p.newest, y.newest)
 		if y.newest != noTime {
 			y.settled = p.cal.Start(p.base, y.newest)
 		}
-		for i := 1; i < len(y.applied); i++ {
+		for i := 1; i < len(y.applied) && !y.still(); i++ {
 			if v := &y.applied[i]; !v.open {
 				p.gapDue = min(p.gapDue, v.found+p.settings.GapAfter)
 			}
 		}
 		return nil
 	})
-	if err == nil && len(p.symbols) != p.known {
-		err = fmt.Errorf("%w: %d symbols, wanted %d", errDamaged, len(p.symbols), p.known)
+	if n := len(p.symbols) + len(p.shelved); err == nil && n != p.known {
+		err = fmt.Errorf("%w: %d symbols, wanted %d", errDamaged, n, p.known)
 	}
 	return err
 }
@@ -235,8 +254,8 @@ func symbolsInto(p *Partition, from pebble.Reader) error {
 // that is not proven, and one on either side of it.
 func (s *Store) loadHot(y *symbol, r *series) error {
 	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: appendSeriesKey(nil, y.name, r.period),
-		UpperBound: appendSeriesKey(nil, y.name, r.period+1),
+		LowerBound: appendSeriesKey(nil, y.id, r.period),
+		UpperBound: appendSeriesKey(nil, y.id, r.period+1),
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", errDamaged, err)
@@ -252,7 +271,7 @@ func (s *Store) loadHot(y *symbol, r *series) error {
 			err = w.decode(row)
 		}
 		if err != nil {
-			return fmt.Errorf("%w: window of %s: %w", errDamaged, y.name, err)
+			return fmt.Errorf("%w: window of %s: %w", errDamaged, y, err)
 		}
 		w.status = y.ruling(w)
 		r.win = append(r.win, w)
@@ -260,16 +279,18 @@ func (s *Store) loadHot(y *symbol, r *series) error {
 	}
 	for i := 0; i <= len(y.applied) && err == nil; i++ {
 		lo, hi := noTime, schema.MaxTime
-		if i > 0 {
+		if y.repair != nil {
+			i = len(y.applied) // all of it
+		} else if i > 0 {
 			lo = min(y.applied[i-1].maxT, y.applied[i-1].lastT)
 		}
-		if i < len(y.applied) {
+		if i < len(y.applied) && y.repair == nil {
 			hi = max(y.applied[i].minT, y.applied[i].firstT)
 		}
 		hi = max(hi, y.history)
 		// Two before the stretch: the window that holds lo, which is not
 		// proven, and the one before that, up to which all is.
-		ok := it.SeekLT(appendWindowKey(nil, y.name, r.period, lo))
+		ok := it.SeekLT(appendWindowKey(nil, y.id, r.period, lo))
 		if ok && it.Prev() {
 			ok = true
 		} else {
@@ -292,7 +313,7 @@ func (s *Store) loadHot(y *symbol, r *series) error {
 // link finds which of the windows in memory have their predecessor there too.
 func (s *Store) link(y *symbol, r *series) error {
 	for i, w := range r.win {
-		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: appendSeriesKey(nil, y.name, r.period), UpperBound: appendWindowKey(nil, y.name, r.period, w.start)})
+		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: appendSeriesKey(nil, y.id, r.period), UpperBound: appendWindowKey(nil, y.id, r.period, w.start)})
 		if err != nil {
 			return fmt.Errorf("%w: %w", errDamaged, err)
 		}
@@ -317,10 +338,17 @@ func (s *Store) Commit() (*Changes, error) {
 	b := s.db.NewBatch()
 	c := &Changes{LogTime: p.logTime, Newest: noTime}
 	for _, y := range p.touched {
+		if y.gone {
+			err := errors.Join(b.Delete(appendSymbolKey(nil, y.id), nil), b.DeleteRange(appendSeriesKey(nil, y.id, 0), appendSeriesKey(nil, y.id, schema.NumPeriods+1), nil))
+			if err != nil {
+				return nil, errors.Join(fmt.Errorf("drop %s: %w", y, err), b.Close())
+			}
+			continue
+		}
 		p.flushDelta(y)
 		p.collect(y, c)
 		for _, per := range y.dropped {
-			if err := b.DeleteRange(appendSeriesKey(nil, y.name, per), appendSeriesKey(nil, y.name, per+1), nil); err != nil {
+			if err := b.DeleteRange(appendSeriesKey(nil, y.id, per), appendSeriesKey(nil, y.id, per+1), nil); err != nil {
 				return nil, errors.Join(fmt.Errorf("drop a period: %w", err), b.Close())
 			}
 		}
@@ -329,7 +357,7 @@ func (s *Store) Commit() (*Changes, error) {
 			for _, w := range r.win {
 				if w.dirty || w.unsaved || w.quiet > p.committed {
 					w.dirty, w.unsaved = false, false
-					s.key = appendWindowKey(s.key[:0], y.name, r.period, w.start)
+					s.key = appendWindowKey(s.key[:0], y.id, r.period, w.start)
 					s.row = w.append(s.row[:0])
 					if err := b.Set(s.key, s.row, nil); err != nil {
 						return nil, errors.Join(fmt.Errorf("write window: %w", err), b.Close())
@@ -337,9 +365,14 @@ func (s *Store) Commit() (*Changes, error) {
 				}
 			}
 		}
-		y.cool()
+		switch {
+		case y.still():
+			y.freeze()
+		case y.repair == nil: // to a repair anything may still come
+			y.cool()
+		}
 		y.dirty = false
-		s.key = appendSymbolKey(s.key[:0], y.name)
+		s.key = appendSymbolKey(s.key[:0], y.id)
 		s.row = y.append(s.row[:0])
 		if err := b.Set(s.key, s.row, nil); err != nil {
 			return nil, errors.Join(fmt.Errorf("write symbol: %w", err), b.Close())
@@ -365,6 +398,7 @@ func (s *Store) Commit() (*Changes, error) {
 	s.mark = ""
 	p.committed = p.pos.Offset - 1
 	c.Position, c.Newest, c.Calendar = p.pos, p.newest, p.cal
+	c.Reread, p.reread = p.reread, false
 	return c, nil
 }
 

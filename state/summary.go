@@ -9,7 +9,7 @@ type Summary struct {
 	Newest    schema.Time      // the newest applied trade time; schema.MinTime before the first
 	Watermark schema.Time      // the lowest of the symbols that are watched; schema.MinTime if none is
 	Settings  *schema.Settings // nil before the log has said any
-	Symbols   []SymbolSummary  // by name
+	Symbols   []SymbolSummary  // by name; of one name the first id series, those after it, repairs
 }
 
 // SymbolSummary is what a state holds of a symbol.
@@ -23,6 +23,17 @@ type SymbolSummary struct {
 	Windows   map[schema.Period]int64
 	Watched   bool
 	Stopped   bool // it met a new series of ids
+	Era       uint8
+	Former    bool           // its id series has ended; another row has the same name
+	Repair    *RepairSummary // it is a repair
+	Sealed    schema.Time    // no trade before it is taken; schema.MinTime if none was sealed
+}
+
+// RepairSummary is what a state holds of a repair.
+type RepairSummary struct {
+	From, To    schema.Time
+	First, Last int64
+	Whole       bool // all ids have come, so its windows are published
 }
 
 // Windows gives how many windows with trades there are.
@@ -47,14 +58,16 @@ func (s *Summary) Gaps() (n int) {
 func (v *View) Summary() *Summary {
 	p := v.p
 	s := &Summary{Position: p.pos, LogTime: p.logTime, Newest: p.newest, Watermark: schema.MaxTime, Settings: p.settings}
-	for _, name := range sortedKeys(p.symbols) {
-		y := p.symbols[name]
-		x := SymbolSummary{Name: name, Newest: y.newest, Watermark: y.watermark, Applied: y.count, Windows: map[schema.Period]int64{}, Watched: len(y.watches) > 0, Stopped: y.stopped}
+	_ = p.all(func(y *symbol) error {
+		x := SymbolSummary{Name: y.name, Newest: y.newest, Watermark: y.watermark, Applied: y.count, Windows: map[schema.Period]int64{}, Watched: len(y.watches) > 0, Stopped: y.stopped, Era: y.era, Former: y.former, Sealed: y.sealed}
+		if q := y.repair; q != nil {
+			x.Repair = &RepairSummary{q.from, q.to, q.first, q.last, q.shown >= 0}
+		}
 		for _, a := range y.applied {
 			x.Intervals = append(x.Intervals, [2]int64{a.first, a.last})
 		}
 		for _, g := range y.gaps().Gaps {
-			if g.Filled == 0 {
+			if g.Filled == 0 && !y.former && y.repair == nil {
 				x.Gaps = append(x.Gaps, g)
 			}
 		}
@@ -65,7 +78,8 @@ func (v *View) Summary() *Summary {
 			s.Watermark = min(s.Watermark, y.watermark)
 		}
 		s.Symbols = append(s.Symbols, x)
-	}
+		return nil
+	})
 	if s.Watermark == schema.MaxTime {
 		s.Watermark = noTime
 	}

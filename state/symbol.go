@@ -9,8 +9,24 @@ import (
 
 // symbol is all that is known of one symbol.
 type symbol struct {
-	name    string
-	era     uint8
+	name string
+	id   string // its name in the store: see book
+	book *book
+	era  uint8
+	// granted is the highest era that the name was given; of the id series at
+	// hand.
+	granted uint8
+	former  bool    // its id series has ended
+	repair  *repair // of a repair
+	gone    bool    // dropped; its rows leave the store with this micro-batch
+	// Of an id series that is not the first: no trade up to begins is of it, and
+	// windows that start up to floor belong to those before. before is how many
+	// ids these had applied.
+	begins, floor schema.Time
+	before        int64
+	// sealed: no trade is taken any more whose time lies before it.
+	sealed schema.Time
+
 	stopped bool // a new id series was met: nothing is applied until the log says so
 	applied intervals
 	count   int64 // applied ids
@@ -25,7 +41,7 @@ type symbol struct {
 	breaks    []span      // time in which the exchange made no data
 	status    schema.TradingStatus
 
-	opened     int64 // gaps ever opened
+	opened     int64 // rises with each change of the gaps that count does not tell
 	filled     []schema.Gap
 	gapChanged int64
 
@@ -59,7 +75,7 @@ const (
 )
 
 func newSymbol(name string, s *schema.Settings) *symbol {
-	y := &symbol{name: name, newest: noTime, history: noTime, watermark: noTime, settled: noTime}
+	y := &symbol{name: name, id: name, book: &book{}, begins: noTime, floor: noTime, sealed: noTime, newest: noTime, history: noTime, watermark: noTime, settled: noTime}
 	y.reshaped = span{schema.MaxTime, noTime}
 	for _, p := range s.Periods {
 		y.series = append(y.series, &series{period: p, since: noTime})
@@ -150,11 +166,6 @@ func (y *symbol) broken(start, end schema.Time) bool {
 	return false
 }
 
-// published reports whether windows of r that start at start are published.
-func (y *symbol) published(r *series, start schema.Time) bool {
-	return start > y.history && start > r.since
-}
-
 // origin is the anchor that begins the symbol's history, if its price is known.
 func (y *symbol) origin() *schema.Anchor {
 	if y.history == noTime || len(y.anchors) == 0 {
@@ -220,12 +231,21 @@ func (y *symbol) setStatus(s schema.TradingStatus, from schema.Time) {
 
 // gaps gives the symbol's gaps: open ones and those filled, by id.
 func (y *symbol) gaps() schema.GapSet {
-	g := schema.GapSet{Symbol: y.name, Applied: y.count, Opened: y.opened}
+	g := schema.GapSet{Symbol: y.name, Applied: y.before + y.count, Opened: y.opened, Era: y.era, Granted: y.granted, Sealed: max(y.sealed, 0), Changed: y.gapChanged}
+	for _, q := range y.book.repairs {
+		if q.repair.shown >= 0 {
+			g.Repaired = q.era
+		}
+	}
 	g.Gaps = append(g.Gaps, y.filled...)
 	for i := 1; i < len(y.applied); i++ {
 		l, r := &y.applied[i-1], &y.applied[i]
 		if r.open {
-			g.Gaps = append(g.Gaps, schema.Gap{First: l.last + 1, Last: r.first - 1, After: l.maxT, Before: r.minT, Found: r.found, Reason: reasonHole})
+			why := schema.GapHole
+			if r.minT < y.sealed {
+				why = schema.GapSealed
+			}
+			g.Gaps = append(g.Gaps, schema.Gap{First: l.last + 1, Last: r.first - 1, After: l.maxT, Before: r.minT, Found: r.found, Reason: why})
 		}
 	}
 	slices.SortFunc(g.Gaps, func(a, b schema.Gap) int { return int(min(1, max(-1, a.First-b.First))) })
@@ -245,11 +265,8 @@ func (y *symbol) fill(first, last int64, t, found, now schema.Time) {
 			return
 		}
 	}
-	y.filled = append(y.filled, schema.Gap{First: first, Last: last, After: t, Before: t, Found: found, Filled: now, Reason: reasonHole})
+	y.filled = append(y.filled, schema.Gap{First: first, Last: last, After: t, Before: t, Found: found, Filled: now, Reason: schema.GapHole})
 	if len(y.filled) > maxFilled {
 		y.filled = slices.Delete(y.filled, 0, 1)
 	}
 }
-
-// reasonHole is why a gap is one: ids on both sides came, these did not.
-const reasonHole = "hole"

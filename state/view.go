@@ -90,9 +90,8 @@ func (v *View) Since(offset int64, size int, yield func(*Changes) error) error {
 		c = v.changes()
 		return yield(full)
 	}
-	for _, name := range sortedKeys(v.p.symbols) {
-		y := v.p.symbols[name]
-		if y.gapChanged >= offset && y.opened > 0 {
+	err := v.p.all(func(y *symbol) error {
+		if y.gapChanged >= offset && y.opened > 0 && !y.former && y.repair == nil {
 			c.Gaps = append(c.Gaps, y.gaps())
 		}
 		for _, r := range y.series {
@@ -100,9 +99,10 @@ func (v *View) Since(offset int64, size int, yield func(*Changes) error) error {
 				return v.explain(err)
 			}
 		}
-		if err := flush(false); err != nil {
-			return err
-		}
+		return flush(false)
+	})
+	if err != nil {
+		return err
 	}
 	return flush(true)
 }
@@ -117,17 +117,18 @@ func (v *View) changes() *Changes {
 func (v *View) series(y *symbol, r *series, offset int64, at **Changes, full func() error) error {
 	b, from, known := y.left(v.p.cal, r)
 	n := int64(0)
-	err := scan(v.snap, appendSeriesKey(nil, y.name, r.period), appendSeriesKey(nil, y.name, r.period+1), func(key, row []byte) error {
+	whole := y.shown() >= offset // all of it was published since
+	err := scan(v.snap, appendSeriesKey(nil, y.id, r.period), appendSeriesKey(nil, y.id, r.period+1), func(key, row []byte) error {
 		w, err := v.window(y, r, windowStart(key), row)
 		if err != nil {
 			return err
 		}
 		n++
 		c := *at
-		if known && !w.gone && w.quiet >= offset && v.emptiesShown(r) {
+		if known && !w.gone && (whole || w.quiet >= offset) && v.emptiesShown(y, r) {
 			c.Runs = y.pieces(c.Runs, v.p.cal, r, b, from, w.start)
 		}
-		if w.changed >= offset && y.published(r, w.start) {
+		if (whole || w.changed >= offset) && y.published(v.p.cal, r, w.start) {
 			c.Candles = append(c.Candles, y.candle(r, w))
 		}
 		b, from, known = w.foot(), w.end, true
@@ -136,14 +137,16 @@ func (v *View) series(y *symbol, r *series, offset int64, at **Changes, full fun
 	if err == nil && n != r.kept {
 		err = fmt.Errorf("%w: %s has %d windows of %v, wanted %d", errDamaged, y.name, n, r.period, r.kept)
 	}
-	if err == nil && known && r.tail >= offset && v.emptiesShown(r) {
+	if err == nil && known && r.tail >= offset && v.emptiesShown(y, r) {
 		(*at).Runs = y.pieces((*at).Runs, v.p.cal, r, b, from, y.watermark)
 	}
 	return err
 }
 
-func (v *View) emptiesShown(r *series) bool {
-	return r.period != schema.P1s || v.p.settings.EmptySeconds
+// emptiesShown: in a repaired stretch all are, since one may stand in the place
+// of a window with trades.
+func (v *View) emptiesShown(y *symbol, r *series) bool {
+	return r.period != schema.P1s || v.p.settings.EmptySeconds || y.repair != nil
 }
 
 func (v *View) window(y *symbol, r *series, start schema.Time, row []byte) (*window, error) {
@@ -158,27 +161,36 @@ func (v *View) window(y *symbol, r *series, start schema.Time, row []byte) (*win
 // Candle gives what the partition publishes for one window; ok is false if it
 // publishes nothing, or has forgotten the window.
 func (v *View) Candle(name string, period schema.Period, start schema.Time) (c schema.Candle, ok bool, err error) {
-	y := v.p.symbols[name]
-	if y == nil {
+	now := v.p.symbols[name]
+	if now == nil {
 		return c, false, nil
 	}
+	for _, y := range now.book.of(now) {
+		if c, ok, err = v.candleOf(y, period, start); ok || err != nil {
+			break
+		}
+	}
+	return c, ok, err
+}
+
+func (v *View) candleOf(y *symbol, period schema.Period, start schema.Time) (c schema.Candle, ok bool, err error) {
 	var r *series
 	for _, x := range y.series {
 		if x.period == period {
 			r = x
 		}
 	}
-	if r == nil || v.p.cal.Start(period, start) != start || !y.published(r, start) {
+	if r == nil || v.p.cal.Start(period, start) != start || !y.published(v.p.cal, r, start) {
 		return c, false, nil
 	}
-	it, err := v.snap.NewIter(&pebble.IterOptions{LowerBound: appendSeriesKey(nil, name, period), UpperBound: appendSeriesKey(nil, name, period+1)})
+	it, err := v.snap.NewIter(&pebble.IterOptions{LowerBound: appendSeriesKey(nil, y.id, period), UpperBound: appendSeriesKey(nil, y.id, period+1)})
 	if err != nil {
 		return c, false, v.explain(fmt.Errorf("%w: %w", errDamaged, err))
 	}
 	defer func() { err = v.explain(closeIter(it, err)) }()
 	b, from, known := y.left(v.p.cal, r)
 	end := y.watermark
-	if it.SeekLT(appendWindowKey(nil, name, period, start+1)) {
+	if it.SeekLT(appendWindowKey(nil, y.id, period, start+1)) {
 		w, err := v.window(y, r, windowStart(it.Key()), it.Value())
 		if err != nil {
 			return c, false, err
@@ -188,14 +200,14 @@ func (v *View) Candle(name string, period schema.Period, start schema.Time) (c s
 		}
 		b, from, known = w.foot(), w.end, true
 	}
-	if it.SeekGE(appendWindowKey(nil, name, period, start)) {
+	if it.SeekGE(appendWindowKey(nil, y.id, period, start)) {
 		next, err := v.window(y, r, windowStart(it.Key()), it.Value())
 		if err != nil {
 			return c, false, err
 		}
 		end, known = next.start, known && !next.gone
 	}
-	if !known || !v.emptiesShown(r) || start < from || start >= end {
+	if !known || !v.emptiesShown(y, r) || start < from || start >= end {
 		return c, false, nil
 	}
 	for _, run := range y.pieces(nil, v.p.cal, r, b, start, v.p.cal.End(period, start)) {

@@ -129,6 +129,9 @@ func (y *symbol) watchOf(g *ingestor) *watch {
 // Who lives is judged among them alone: a file of years ago that is read beside
 // a live connection is neither dead nor in the way.
 func (p *Partition) advance(y *symbol) {
+	if y.stopped { // what came since was refused: nothing can be said of it
+		return
+	}
 	highest := noTime
 	for i := range y.watches {
 		highest = max(highest, y.watches[i].ingestor.w)

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"slices"
 	"sort"
 
 	"millrace/schema"
@@ -96,6 +97,14 @@ func (r *series) insert(i int, start, end schema.Time) *window {
 	copy(r.win[i+1:], r.win[i:])
 	r.win[i] = w
 	return w
+}
+
+// cut takes the windows that start in [from, to) out of memory, and gives the
+// place of the next one.
+func (r *series) cut(from, to schema.Time) int {
+	i, j := r.find(from), r.find(to)
+	r.win = slices.Delete(r.win, i, j)
+	return i
 }
 
 // drop takes the windows for which cold reports true out of memory.

@@ -304,7 +304,7 @@ func natsFaults() []fault {
 }
 
 // brief leaves out what needs a time of its own.
-func brief(faults []fault) []fault {
+func inShort(faults []fault) []fault {
 	return slices.DeleteFunc(faults, func(f fault) bool { return f.long && !*chaotic })
 }
 
@@ -377,11 +377,11 @@ func TestChaos(t *testing.T) {
 	}
 	t.Run("Kafka", func(t *testing.T) {
 		t.Parallel()
-		run(t, true, brief(kafkaFaults())...)
+		run(t, true, inShort(kafkaFaults())...)
 	})
 	t.Run("MariaDB and NATS", func(t *testing.T) {
 		t.Parallel()
-		run(t, false, together(brief(mariaDBFaults()), brief(natsFaults()))...)
+		run(t, false, together(inShort(mariaDBFaults()), inShort(natsFaults()))...)
 	})
 	if !*chaotic {
 		return

@@ -245,10 +245,22 @@ type symbolInside struct {
 	Watermark *time.Time       `json:"watermark,omitempty"`
 	Watched   bool             `json:"watched"`
 	Stopped   bool             `json:"stopped,omitempty"`
+	Era       uint8            `json:"era"`
+	Former    bool             `json:"former,omitempty"` // its id series has ended
+	Repair    *repairInside    `json:"repair,omitempty"`
+	Sealed    *time.Time       `json:"sealed,omitempty"`
 	Applied   int64            `json:"applied"`
 	Intervals [][2]int64       `json:"intervals"`
 	Gaps      []gapInside      `json:"gaps,omitempty"`
 	Windows   map[string]int64 `json:"windows"`
+}
+
+type repairInside struct {
+	From  time.Time `json:"from"`
+	To    time.Time `json:"to"`
+	First int64     `json:"first_id"`
+	Last  int64     `json:"last_id"`
+	Whole bool      `json:"whole"`
 }
 
 type gapInside struct {
@@ -321,7 +333,10 @@ func newInside(m *checkpoint.Manifest, s *state.Summary) *insideJSON {
 	in := &insideJSON{Manifest: m, Settings: s.Settings, Windows: map[string]int64{}, Symbols: []symbolInside{}}
 	for i := range s.Symbols {
 		y := &s.Symbols[i]
-		x := symbolInside{Symbol: y.Name, Newest: known(y.Newest), Watermark: known(y.Watermark), Watched: y.Watched, Stopped: y.Stopped, Applied: y.Applied, Intervals: y.Intervals, Windows: map[string]int64{}}
+		x := symbolInside{Symbol: y.Name, Newest: known(y.Newest), Watermark: known(y.Watermark), Watched: y.Watched, Stopped: y.Stopped, Era: y.Era, Former: y.Former, Sealed: known(y.Sealed), Applied: y.Applied, Intervals: y.Intervals, Windows: map[string]int64{}}
+		if q := y.Repair; q != nil {
+			x.Repair = &repairInside{q.From.Std(), q.To.Std(), q.First, q.Last, q.Whole}
+		}
 		for p, n := range y.Windows {
 			x.Windows[p.String()] = n
 			in.Windows[p.String()] += n
@@ -332,6 +347,21 @@ func newInside(m *checkpoint.Manifest, s *state.Summary) *insideJSON {
 		in.Symbols = append(in.Symbols, x)
 	}
 	return in
+}
+
+// note tells which of those with one name it is.
+func (x *symbolInside) note() string {
+	switch {
+	case x.Repair != nil && x.Repair.Whole:
+		return fmt.Sprintf(" (repair %d)", x.Era)
+	case x.Repair != nil:
+		return fmt.Sprintf(" (repair %d, not whole)", x.Era)
+	case x.Former:
+		return fmt.Sprintf(" (series %d, ended)", x.Era)
+	case x.Era > 0:
+		return fmt.Sprintf(" (series %d)", x.Era)
+	}
+	return ""
 }
 
 // known gives a time, nil for none.
@@ -378,7 +408,7 @@ func (in *insideJSON) text(most int) string {
 		if x.Stopped {
 			ids = append(ids, "stopped: a new series of ids")
 		}
-		rows = append(rows, []string{clip(x.Symbol, 30), timeText(x.Newest), timeText(x.Watermark), fmt.Sprint(x.Applied), fmt.Sprint(len(x.Intervals)), fmt.Sprint(len(x.Gaps)), fmt.Sprint(windows), strings.Join(ids, " ")})
+		rows = append(rows, []string{clip(x.Symbol, 30) + x.note(), timeText(x.Newest), timeText(x.Watermark), fmt.Sprint(x.Applied), fmt.Sprint(len(x.Intervals)), fmt.Sprint(len(x.Gaps)), fmt.Sprint(windows), strings.Join(ids, " ")})
 	}
 	writeTable(&b, rows, "lllrrrrl")
 	if n := len(in.Symbols) - most; n > 0 {

@@ -15,7 +15,7 @@ import (
 // TestDeadLettersOfAllKinds: what each kind of letter is listed as, and what of
 // it can be sent again.
 func TestDeadLettersOfAllKinds(t *testing.T) {
-	d := newDesk(t)
+	d := newOperator(t)
 	topics := kafka.Topics{}
 	topics.EnsureDefaults()
 	l, err := kafka.Ensure(t.Context(), d.client, topics, schema.Settings{})

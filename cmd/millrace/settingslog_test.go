@@ -18,15 +18,15 @@ import (
 )
 
 // desk is an operator's: a log with a processor on it, and commands that look.
-type desk struct {
+type operator struct {
 	*testing.T
 	brokers string
 	client  *kgo.Client
 	now     schema.Time
 }
 
-func newDesk(t *testing.T) *desk {
-	d := &desk{T: t, brokers: testenv.StartFake(t).Brokers, now: schema.FromStd(time.Now())}
+func newOperator(t *testing.T) *operator {
+	d := &operator{T: t, brokers: testenv.StartFake(t).Brokers, now: schema.FromStd(time.Now())}
 	client, err := kafka.Connect(t.Context(), defaulted(d.brokers))
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +37,7 @@ func newDesk(t *testing.T) *desk {
 }
 
 // do runs a command in this process.
-func (d *desk) do(want int, args ...string) string {
+func (d *operator) do(want int, args ...string) string {
 	d.Helper()
 	args = append(strings.Fields(args[0]), args[1:]...)
 	if args[0] != "state" {
@@ -50,7 +50,7 @@ func (d *desk) do(want int, args ...string) string {
 	return out + errs
 }
 
-func (d *desk) json(v any, want int, args ...string) {
+func (d *operator) json(v any, want int, args ...string) {
 	d.Helper()
 	out := d.do(want, append(args, "--json")...)
 	reflect.ValueOf(v).Elem().SetZero() // it is used again
@@ -60,7 +60,7 @@ func (d *desk) json(v any, want int, args ...string) {
 }
 
 // says wants each of words in a command's output.
-func (d *desk) says(out string, words ...string) {
+func (d *operator) says(out string, words ...string) {
 	d.Helper()
 	for _, w := range words {
 		if !strings.Contains(out, w) {
@@ -70,7 +70,7 @@ func (d *desk) says(out string, words ...string) {
 }
 
 // trade writes one trade, at some time from now.
-func (d *desk) trade(symbol string, id int64, in time.Duration) {
+func (d *operator) trade(symbol string, id int64, in time.Duration) {
 	d.Helper()
 	at := d.now + schema.Time(in.Microseconds())
 	value, _ := schema.AppendTrades(nil, symbol, []schema.Trade{{ID: id, Last: id, Time: at, Price: schema.Decimal{Mantissa: 100 + id, Scale: 2}, Qty: schema.Decimal{Mantissa: 1}}}, d.now, 0)
@@ -83,7 +83,7 @@ func (d *desk) trade(symbol string, id int64, in time.Duration) {
 // TestOperatorsDesk: the log's settings are shown, tried, changed; a processor
 // takes them over; what it refused before is sent again and applied.
 func TestOperatorsDesk(t *testing.T) {
-	d := newDesk(t)
+	d := newOperator(t)
 	d.says(d.do(exitUsage, "settings"), "there is no topic ticks")
 	dir := filepath.Join(t.TempDir(), "data")
 	p := start(t, "process", "--kafka", d.brokers, "--data", dir, "--http", "127.0.0.1:0")

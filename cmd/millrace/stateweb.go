@@ -48,7 +48,6 @@ type statePartition struct {
 type stateSymbol struct {
 	symbolInside
 	Partition int32      `json:"partition"`
-	Era       uint8      `json:"era"`
 	Frontier  int64      `json:"frontier"`
 	Highest   int64      `json:"highest"`
 	History   *time.Time `json:"history,omitempty"`
@@ -115,7 +114,7 @@ func askSymbols(ctx context.Context, from stateSource, names []string, now time.
 
 func newStateSymbol(partition int32, d *state.Detail) stateSymbol {
 	s := &state.Summary{Symbols: []state.SymbolSummary{d.SymbolSummary}}
-	x := stateSymbol{symbolInside: newInside(nil, s).Symbols[0], Partition: partition, Era: d.Era, Frontier: d.Frontier, Highest: d.Highest,
+	x := stateSymbol{symbolInside: newInside(nil, s).Symbols[0], Partition: partition, Frontier: d.Frontier, Highest: d.Highest,
 		History: known(d.History), Status: strings.ToLower(strings.TrimPrefix(d.Status.String(), "TRADING_STATUS_")), Watching: d.Watching, Holes: max(len(d.Intervals)-1, 0)}
 	x.Intervals = x.Intervals[max(0, len(x.Intervals)-maxStateList):]
 	x.Gaps = x.Gaps[max(0, len(x.Gaps)-maxStateList):]

@@ -47,17 +47,17 @@ const (
 // prepare finds where the ids of new symbols go on: at the end of the log or,
 // for those that the log does not know, behind their anchors, which are looked
 // for beside the collecting (enter). list are those that can begin at once.
-func (l *Live) prepare(names []string, tail map[string]ingest.Last, m *market) (all map[string]*series, list []ingest.Symbol) {
+func (l *Live) prepare(names []string, tail standing, m *market) (all map[string]*series, list []ingest.Symbol) {
 	all = map[string]*series{}
 	for _, name := range names {
 		y := newSeries(name)
-		y.status = m.status(name)
+		y.status, y.era = m.status(name), tail.eras[name]
 		y.awaits = !l.blind() // a recording's symbols are all in its one connection
 		all[name] = y
 	}
 	for _, name := range names {
 		y := all[name]
-		last, known := tail[name]
+		last, known := tail.last[name]
 		if y.early = !known && !l.blind(); y.early {
 			continue
 		}
@@ -69,18 +69,25 @@ func (l *Live) prepare(names []string, tail map[string]ingest.Last, m *market) (
 	return all, list
 }
 
+// standing is where symbols stand in the log.
+type standing struct {
+	last map[string]ingest.Last
+	eras map[string]uint8 // in which the id series began that last is of; 0: the first
+}
+
 // tail looks what the log has of symbols.
-func (l *Live) tail(ctx context.Context, names []string) (map[string]ingest.Last, error) {
+func (l *Live) tail(ctx context.Context, names []string) (standing, error) {
 	if l.blind() {
-		return nil, nil
+		return standing{}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, tailWait)
 	defer cancel()
-	tail, err := l.Ingestor.Tail(ctx, names)
+	eras := l.known() // before the log is read: it has the records of these
+	last, err := l.Ingestor.Tail(ctx, names)
 	if err == nil {
-		l.Log.Info("symbols begin", "known to the log", len(tail), "new", len(names)-len(tail))
+		l.Log.Info("symbols begin", "known to the log", len(last), "new", len(names)-len(last))
 	}
-	return tail, err
+	return standing{last, eras}, err
 }
 
 // enter lets those of a group's symbols begin that the log does not know, each
@@ -125,8 +132,8 @@ func (l *Live) begin(ctx context.Context, g *group, y *series, since schema.Time
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.series[y.name] != y {
-		return nil // gone meanwhile
+	if g.series[y.name] != y || !y.early {
+		return nil // gone meanwhile, or begun by another look at the group
 	}
 	s := ingest.Symbol{Name: y.name, Status: y.status, Held: true, Anchor: a}
 	if g.up {

@@ -105,6 +105,9 @@ func (g *group) found(b *schema.Batch) {
 	if y == nil || len(y.holes) == 0 || slices.ContainsFunc(b.Trades, func(t schema.Trade) bool { return t.Validate() != nil }) {
 		return // of a batch with a trade that contradicts itself nothing is relied upon
 	}
+	if y.era > 0 && b.Received < y.made {
+		return // the processor may have refused it: it did not know of the series yet
+	}
 	fits := y.fitting(b.Trades)
 	if len(fits) == 0 {
 		return

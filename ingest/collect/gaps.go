@@ -52,6 +52,9 @@ func (l *Live) gaps(ctx context.Context) error {
 				set, ok := known.set[name]
 				known.mu.Unlock()
 				if ok {
+					if err := l.follows(ctx, g, &set); err != nil {
+						return err
+					}
 					open += g.foreign(set)
 				}
 			}
@@ -60,7 +63,7 @@ func (l *Live) gaps(ctx context.Context) error {
 		for _, name := range l.left() { // nobody fills them any more, and they are open all the same
 			if set, ok := known.set[name]; ok {
 				for _, x := range set.Gaps {
-					if x.Filled == 0 {
+					if x.Filled == 0 && x.Reason != schema.GapSealed {
 						open++
 					}
 				}
@@ -95,13 +98,13 @@ func (g *group) foreign(set schema.GapSet) (open int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	y := g.series[set.Symbol]
-	if y == nil || !g.up {
+	if y == nil || !g.up || set.Era < y.era {
 		return 0
 	}
 	now := time.Now()
 	told := map[int64]bool{}
 	for _, x := range set.Gaps {
-		if x.Filled != 0 {
+		if x.Filled != 0 || x.Reason == schema.GapSealed {
 			continue
 		}
 		open++

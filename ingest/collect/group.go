@@ -69,6 +69,11 @@ func (g *group) take(y *series, t *schema.Trade, received schema.Time) error {
 	found := y.found
 	hand := y.place(t, now)
 	y.hear(now)
+	if y.anew && !y.told {
+		y.told = true
+		g.live.Log.Error("the symbol's ids have begun anew: the processor refuses its trades until a new series is begun with millrace series",
+			"symbol", y.name, "id", t.ID, "at", t.Time, "newest id", y.next-1, "newest time", y.lastT)
+	}
 	if !hand {
 		return nil
 	}

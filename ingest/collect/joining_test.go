@@ -66,7 +66,7 @@ func TestAJoiningSymbolIsNotPromised(t *testing.T) {
 	}
 
 	m := &market{statuses: map[string]schema.TradingStatus{}}
-	fresh, list := live.prepare([]string{"NEWUSDT"}, map[string]ingest.Last{"NEWUSDT": {ID: 4, Time: begun}}, m)
+	fresh, list := live.prepare([]string{"NEWUSDT"}, standing{last: map[string]ingest.Last{"NEWUSDT": {ID: 4, Time: begun}}}, m)
 	if err := g.join(maps.Clone(fresh), list); err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,8 @@ type Live struct {
 
 	mu     sync.Mutex // guards what follows
 	groups []*group
-	gone   []string // symbols that the exchange has no more
+	gone   []string         // symbols that the exchange has no more
+	eras   map[string]uint8 // of id series that are not their symbol's first
 }
 
 // fillers is how many holes are worked on at once; the weight budget bounds the
@@ -116,7 +117,11 @@ func (l *Live) Run(ctx context.Context) error {
 	l.moved, l.lacks = make(chan struct{}, 1), make(chan struct{}, 1)
 	l.reading, l.clock = make(chan struct{}, 1), market.now
 	group.Go(func() error {
-		tail, err := l.tail(inner, market.names)
+		err := l.learn(inner)
+		var tail standing
+		if err == nil {
+			tail, err = l.tail(inner, market.names)
+		}
 		for _, names := range market.shares() {
 			if err == nil {
 				err = l.start(inner, names, tail, market)
@@ -153,7 +158,7 @@ func (l *Live) Run(ctx context.Context) error {
 }
 
 // start makes a group of symbols and sets it going.
-func (l *Live) start(ctx context.Context, names []string, tail map[string]ingest.Last, m *market) (err error) {
+func (l *Live) start(ctx context.Context, names []string, tail standing, m *market) (err error) {
 	g := &group{live: l}
 	var list []ingest.Symbol
 	g.series, list = l.prepare(names, tail, m)

@@ -9,6 +9,8 @@ import (
 // series is the continuity of one symbol. It belongs to its group's lock.
 type series struct {
 	name   string
+	era    uint8       // in which its ids began
+	made   schema.Time // by the own clock
 	key    []byte      // the same
 	next   int64       // the id behind the highest one seen; −1: none is known
 	floor  int64       // ids from here on were seen by this process, but for the holes
@@ -19,6 +21,9 @@ type series struct {
 	held   bool      // the stream's marks name it
 	since  time.Time // when it was held last
 	status schema.TradingStatus
+	// anew: ids that were seen have come with other times, so they have begun
+	// anew; told is set once that was said.
+	anew, told bool
 	// unproven: nothing has told yet what was missed while there was no
 	// connection.
 	unproven bool
@@ -71,7 +76,7 @@ type sent struct {
 }
 
 func newSeries(name string) *series {
-	return &series{name: name, key: []byte(name), next: -1, known: -1, held: true, since: time.Now(), lost: time.Now(), unproven: true, awaits: true, wake: make(chan struct{}, 1), sent: map[int64]sent{}}
+	return &series{name: name, made: schema.FromStd(time.Now()), key: []byte(name), next: -1, known: -1, held: true, since: time.Now(), lost: time.Now(), unproven: true, awaits: true, wake: make(chan struct{}, 1), sent: map[int64]sent{}}
 }
 
 // newSeriesAfter: an id that was seen, with a time so much beyond the newest,
@@ -89,11 +94,12 @@ func (y *series) place(t *schema.Trade, now time.Time) (hand bool) {
 	case t.ID > y.next:
 		y.open(y.next, t.ID-1, now, t.Time)
 	default:
+		if t.Time > y.lastT+newSeriesAfter && y.lastT != 0 {
+			y.anew = true
+			return true
+		}
 		if t.ID < y.floor && y.holes.missing(t.ID, t.Last) == 0 {
 			return true // from before this process; the log may have it or not
-		}
-		if t.Time > y.lastT+newSeriesAfter && y.lastT != 0 {
-			return true
 		}
 		if y.holes.missing(t.ID, t.Last) == t.Count() {
 			y.close(t.ID, t.Last)

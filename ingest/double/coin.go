@@ -32,6 +32,33 @@ type coin struct {
 	orders     [cycle + 1]int64 // before each second of the cycle
 	fills      [cycle + 1]int64
 	hours      hours // when it has market data
+	anew       anew
+}
+
+// anew is when a symbol's ids began anew, and how many there had been. The zero
+// value is never.
+type anew struct {
+	at             schema.Time
+	orders, trades int64
+}
+
+// begin counts the ids before they begin anew.
+func (c *coin) begin() {
+	if c.anew.at != 0 {
+		c.anew.orders = coinTape{coin: c, aggregates: true, raw: true}.at(c.anew.at)
+		c.anew.trades = coinTape{coin: c, raw: true}.at(c.anew.at)
+	}
+}
+
+// over gives how many ids lie before those of a moment.
+func (c *coin) over(at schema.Time, aggregates bool) int64 {
+	switch {
+	case c.anew.at == 0 || at < c.anew.at:
+		return 0
+	case aggregates:
+		return c.anew.orders
+	}
+	return c.anew.trades
 }
 
 // The random numbers of a coin, kept apart by what they are for.
@@ -150,15 +177,17 @@ func (c *coin) second(dst []schema.Trade, second int64, aggregates bool) []schem
 	for i := range n {
 		if aggregates {
 			order := c.order(second, i)
-			order.ID += id
-			order.Last += id
-			id = order.Last + 1
+			before := c.over(order.Time, false)
+			order.ID += id - before
+			order.Last += id - before
+			id = order.Last + 1 + before
 			dst = append(dst, order)
 			continue
 		}
 		t := c.bare(second, i)
+		before := c.over(t.Time, false)
 		for f := range c.fillsOf(uint64(k), uint64(i)) {
-			t.ID, t.Last = id, id
+			t.ID, t.Last = id-before, id-before
 			t.Qty = c.qty(second, i, f)
 			dst = append(dst, t)
 			id++

@@ -61,7 +61,7 @@ func TestDumpsHoldWholeDays(t *testing.T) {
 		want := d.Truth("BTCUSDT", day, day+schema.Day)
 		if strings.HasPrefix(path, "agg") {
 			c := d.market.(*synthetic).coins["BTCUSDT"]
-			all := coinTape{c, true, day + schema.Day}
+			all := coinTape{coin: c, aggregates: true, until: day + schema.Day}
 			want = all.read(all.find(day), 1<<30)
 		}
 		if day < newYear { // milliseconds

@@ -55,10 +55,10 @@ func TestBreakShiftsTrades(t *testing.T) {
 	c.hours.stretches = []stretch{{day, day + 100*schema.Second, broken}, {day + 200*schema.Second, day + 200*schema.Second + 777_777, broken}}
 	c.hours.settle()
 	from, to := day-50*schema.Second, day+400*schema.Second
-	tape := coinTape{c, false, to}
+	tape := coinTape{coin: c, until: to}
 	first, next := tape.find(from), tape.next()
 	rows := tape.read(first, int(next-first))
-	was := coinTape{plain, false, schema.MaxTime}.read(first, len(rows))
+	was := coinTape{coin: plain, until: schema.MaxTime}.read(first, len(rows))
 	if len(rows) < 500 {
 		t.Fatalf("%d trades", len(rows))
 	}
@@ -80,5 +80,43 @@ func TestBreakShiftsTrades(t *testing.T) {
 			t.Fatalf("the cursor gives %+v, wanted %+v", *k.row(), rows[i])
 		}
 		k.advance()
+	}
+}
+
+// Ids that begin anew are those from 0 on; what was before can't be asked for,
+// and is in the market's own account all the same.
+func TestIDsBeginAnew(t *testing.T) {
+	at := origin + 300*schema.Day + 333_333
+	c, plain := newCoin("BTCUSDT", 3, 5e6), newCoin("BTCUSDT", 3, 5e6)
+	c.anew.at = at
+	c.begin()
+	from, to := at-50*schema.Second, at+50*schema.Second
+	for _, aggregates := range []bool{false, true} {
+		was := coinTape{coin: plain, aggregates: aggregates, until: to}
+		raw := coinTape{coin: c, aggregates: aggregates, until: to, raw: true}
+		tape := coinTape{coin: c, aggregates: aggregates, until: to}
+		first, base := was.find(from), was.find(at)
+		if raw.find(from) != first || raw.next() != was.next() || tape.find(from) != 0 || tape.next() != was.next()-base || base == 0 {
+			t.Fatalf("found %d, %d, %d, %d; base %d", raw.find(from), raw.next(), tape.find(from), tape.next(), base)
+		}
+		rows, all, plain := tape.read(0, 10_000), raw.read(first, 10_000), was.read(first, 10_000)
+		old := coinTape{coin: c, aggregates: aggregates, until: at}
+		if before := old.read(first, 10_000); len(before)+len(rows) != len(plain) || len(all) != len(plain) || len(rows) < 50 {
+			t.Fatalf("%d before and %d after of %d", len(before), len(rows), len(plain))
+		}
+		for i, w := range plain {
+			if k := i - int(base-first); k >= 0 {
+				over := c.anew.trades
+				if w.ID -= over; k == 0 && w.ID != 0 {
+					t.Fatalf("begins with %+v", w)
+				}
+				if w.Last -= over; rows[k] != w {
+					t.Fatalf("%+v, wanted %+v", rows[k], w)
+				}
+			}
+			if all[i] != w {
+				t.Fatalf("%+v, wanted %+v", all[i], w)
+			}
+		}
 	}
 }

@@ -32,9 +32,10 @@ const (
 	faultSkew  = "clock-skew" // serverTime is off by skew
 	faultVoids = "void-aggs"  // void aggregates, from the market's first day on
 	// Of the market.
-	faultStatus = "status" // symbols have a status
-	faultList   = "list"   // symbols are not there before
-	faultDelist = "delist" // symbols are not there any more
+	faultStatus = "status"     // symbols have a status
+	faultList   = "list"       // symbols are not there before
+	faultDelist = "delist"     // symbols are not there any more
+	faultSeries = "new-series" // symbols' ids begin anew at 0; nobody can be asked for the old ones
 )
 
 // Scenario is what goes wrong, and when. It is a function of Seed as far as the
@@ -132,7 +133,7 @@ func keysOf(kind string) (string, bool) {
 		return "behind", true
 	case faultStatus:
 		return "symbols status", true
-	case faultList, faultDelist:
+	case faultList, faultDelist, faultSeries:
 		return "symbols", true
 	}
 	return "", false
@@ -145,7 +146,7 @@ func has(kind, key string) bool {
 
 // ofMarket reports whether a fault is part of the market itself.
 func (f *Fault) ofMarket() bool {
-	return f.Kind == faultStatus || f.Kind == faultList || f.Kind == faultDelist
+	return f.Kind == faultStatus || f.Kind == faultList || f.Kind == faultDelist || f.Kind == faultSeries
 }
 
 const (
@@ -278,20 +279,24 @@ func (s *Scenario) arrange(m market, start schema.Time) error {
 		}
 		for _, c := range made.list {
 			if f.about(c.symbol, mix(s.Seed, uint64(i), 0)) {
-				f.apply(&c.hours, at)
+				f.apply(c, at)
 			}
 		}
 	}
 	if synthetic {
 		for _, c := range made.list {
 			c.hours.settle()
+			c.begin()
 		}
 	}
 	return nil
 }
 
-func (f *Fault) apply(h *hours, at schema.Time) {
+func (f *Fault) apply(c *coin, at schema.Time) {
+	h := &c.hours
 	switch f.Kind {
+	case faultSeries:
+		c.anew.at = at
 	case faultList:
 		h.listed = at
 	case faultDelist:

@@ -63,7 +63,7 @@ func (m *synthetic) tape(symbol string, aggregates bool) tape {
 	if c == nil {
 		return nil
 	}
-	return coinTape{c, aggregates, m.until()}
+	return coinTape{coin: c, aggregates: aggregates, until: m.until()}
 }
 
 func (m *synthetic) truth(symbol string, from, to schema.Time) []schema.Trade {
@@ -74,7 +74,7 @@ func (m *synthetic) truth(symbol string, from, to schema.Time) []schema.Trade {
 	if m.clock.until != 0 {
 		to = min(to, m.clock.until)
 	}
-	t := coinTape{c, false, to}
+	t := coinTape{coin: c, until: to, raw: true}
 	at := t.find(from)
 	return t.read(at, int(t.next()-at))
 }
@@ -106,7 +106,7 @@ func (m *synthetic) run(ctx context.Context, emit func(*event)) error {
 			}
 			c := queue[0]
 			t := c.row()
-			ev = event{symbol: c.coin.symbol, aggregate: c.aggregates, trade: *t, aggID: c.id, e: t.Time + delay, fills: c.fills()}
+			ev = event{symbol: c.coin.symbol, aggregate: c.aggregates, trade: *t, aggID: c.id - c.coin.over(t.Time, true), e: t.Time + delay, fills: c.fills()}
 			// Events of one E may still follow: only what lies before is sent.
 			m.advance(ev.e - 1)
 			emit(&ev)
@@ -146,7 +146,7 @@ type cursor struct {
 // newCursor stands at the first row with T ≥ from.
 func newCursor(c *coin, aggregates bool, from schema.Time) *cursor {
 	k := &cursor{coin: c, aggregates: aggregates}
-	k.id = coinTape{c, aggregates, schema.MaxTime}.find(from)
+	k.id = coinTape{coin: c, aggregates: aggregates, until: schema.MaxTime, raw: true}.find(from)
 	k.fill()
 	return k
 }
@@ -209,11 +209,21 @@ func (h *cursors) Pop() any {
 	return x
 }
 
-// coinTape is a coin's trades, or orders, with T < until.
+// coinTape is a coin's trades, or orders, with T < until. Once ids have begun
+// anew it has none of those before; with raw it has all, one after the other.
 type coinTape struct {
 	coin       *coin
 	aggregates bool
 	until      schema.Time
+	raw        bool
+}
+
+// over gives how many are left out at the tape's beginning.
+func (t coinTape) over() int64 {
+	if t.raw {
+		return 0
+	}
+	return t.coin.over(t.until-1, t.aggregates)
 }
 
 func (t coinTape) span() (first, next int64) { return 0, t.next() }
@@ -227,6 +237,7 @@ func (t coinTape) at(at schema.Time) int64 {
 	if at <= origin {
 		return 0
 	}
+	before := t.over()
 	second := int64((t.coin.hours.toOwn(at) - origin) / schema.Second)
 	id := t.coin.before(second, t.aggregates)
 	for _, row := range t.coin.second(nil, second, t.aggregates) {
@@ -235,12 +246,13 @@ func (t coinTape) at(at schema.Time) int64 {
 		}
 		id++
 	}
-	return id
+	return max(id-before, 0)
 }
 
 func (t coinTape) read(from int64, n int) []schema.Trade {
-	id := max(from, 0)
-	end := min(t.next(), id+int64(n))
+	before := t.over()
+	id := before + max(from, 0)
+	end := min(before+t.next(), id+int64(n))
 	var rows, buf []schema.Trade
 	for id < end {
 		second := t.coin.secondOf(id, t.aggregates)
@@ -281,5 +293,5 @@ func (m *synthetic) whole(symbol string, to schema.Time) tape {
 	if m.clock.until != 0 {
 		to = min(to, m.clock.until)
 	}
-	return coinTape{c, false, to}
+	return coinTape{coin: c, until: to, raw: true}
 }

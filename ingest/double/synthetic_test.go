@@ -17,9 +17,9 @@ func TestSyntheticIsOneMarketHoweverItIsRead(t *testing.T) {
 	counts := map[string]int{}
 	for i, c := range newCoins(market) {
 		again := newCoins(market)[i]
-		tape := coinTape{c, false, schema.MaxTime}
+		tape := coinTape{coin: c, aggregates: false, until: schema.MaxTime}
 		id := tape.find(from)
-		all := coinTape{c, false, from + span}.read(id, 1<<30)
+		all := coinTape{coin: c, aggregates: false, until: from + span}.read(id, 1<<30)
 		if len(all) == 0 {
 			t.Fatalf("%s has no trade in three cycles", c.symbol)
 		}
@@ -32,19 +32,19 @@ func TestSyntheticIsOneMarketHoweverItIsRead(t *testing.T) {
 				t.Fatalf("%s: %d-th trade from %d: %+v", c.symbol, k, id, tr)
 			}
 		}
-		if first, before := all[0], (coinTape{c, false, schema.MaxTime}).read(id-1, 1); before[0].Time >= from || first.ID != before[0].ID+1 {
+		if first, before := all[0], (coinTape{coin: c, aggregates: false, until: schema.MaxTime}).read(id-1, 1); before[0].Time >= from || first.ID != before[0].ID+1 {
 			t.Fatalf("%s: %+v is before %+v", c.symbol, before, first)
 		}
 		// Any range of ids gives the same rows, also from another start.
 		for k := 0; k < len(all); k += 1 + len(all)/50 {
 			n := min(37, len(all)-k)
-			same(t, c.symbol, coinTape{again, false, schema.MaxTime}.read(all[k].ID, n), all[k:k+n])
-			if found := (coinTape{again, false, schema.MaxTime}).find(all[k].Time); found > all[k].ID || found < all[k].ID-100 {
+			same(t, c.symbol, coinTape{coin: again, aggregates: false, until: schema.MaxTime}.read(all[k].ID, n), all[k:k+n])
+			if found := (coinTape{coin: again, aggregates: false, until: schema.MaxTime}).find(all[k].Time); found > all[k].ID || found < all[k].ID-100 {
 				t.Fatalf("%s: find gave %d for trade %d", c.symbol, found, all[k].ID)
 			}
 		}
 		// The aggregates stand for the same trades.
-		aggs := coinTape{c, true, from + span}
+		aggs := coinTape{coin: c, aggregates: true, until: from + span}
 		orders := aggs.read(aggs.find(from), 1<<30)
 		at := 0
 		for _, a := range orders {

@@ -154,6 +154,12 @@ func (o *oracle) apply(e *entry) {
 			return
 		}
 		o.watch(&t.Watch)
+	case schema.KindSeal: // none here is as old as it has to be
+		if o.symbols[t.Seal.Symbol] == nil || t.Seal.Before > o.now-o.settings.SealAfter {
+			refuse(0, "unfit")
+			return
+		}
+		panic("the oracle knows of no seal that is taken")
 	default:
 		refuse(0, "unsupported")
 	}
@@ -193,7 +199,7 @@ func (o *oracle) trade(l *ledger, t *schema.Trade, latest schema.Time) string {
 		return "unsupported"
 	case t.Time > latest:
 		return "future"
-	case !l.stopped && t.ID <= l.highest && t.Time > l.newest+o.settings.SeriesBound:
+	case !l.stopped && l.anew(t.ID, t.Time-o.settings.SeriesBound):
 		l.stopped = true
 	}
 	if l.stopped {
@@ -252,6 +258,22 @@ func (o *oracle) trade(l *ledger, t *schema.Trade, latest schema.Time) string {
 	l.highest = max(l.highest, t.Last)
 	l.newest = max(l.newest, t.Time)
 	return ""
+}
+
+// anew: the ids right behind a trade, or around it, are older than it can be.
+func (l *ledger) anew(id int64, than schema.Time) bool {
+	if _, ok := l.ids[id]; ok {
+		_, _, _, maxT := l.run(id)
+		return maxT < than
+	}
+	next := int64(math.MaxInt64)
+	for x := range l.ids {
+		if x > id {
+			next = min(next, x)
+		}
+	}
+	t, ok := l.ids[next]
+	return ok && t < than
 }
 
 // age makes gaps of the holes that are old enough.
@@ -421,6 +443,9 @@ func (o *oracle) mark(m *schema.Mark) {
 
 // advance brings the watermark up to the lowest promise of those that live.
 func (o *oracle) advance(l *ledger) {
+	if l.stopped {
+		return
+	}
 	highest := schema.MinTime
 	for _, w := range l.watches {
 		highest = max(highest, o.ingestors[w.by].w)

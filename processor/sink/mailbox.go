@@ -79,7 +79,7 @@ func (m *Mailbox) Offer(c *state.Changes) {
 		for _, g := range c.Gaps {
 			m.gaps[g.Symbol] = g
 		}
-		if int64(len(m.candles))+m.empties > capacity {
+		if c.Reread || int64(len(m.candles))+m.empties > capacity {
 			m.lose()
 		}
 	}

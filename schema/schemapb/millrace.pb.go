@@ -397,6 +397,7 @@ type TradeBatch struct {
 	Void          []byte   `protobuf:"bytes,10,opt,name=void,proto3" json:"void,omitempty"`          // bits as in buyer_maker: the id carries no market trade
 	Received      int64    `protobuf:"varint,11,opt,name=received,proto3" json:"received,omitempty"` // when the ingestor received the first trade, by its own clock
 	Source        Source   `protobuf:"varint,12,opt,name=source,proto3,enum=millrace.v1.Source" json:"source,omitempty"`
+	Repair        uint32   `protobuf:"varint,13,opt,name=repair,proto3" json:"repair,omitempty"` // the era of the repair whose trades these are; 0: of the id series
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -513,6 +514,13 @@ func (x *TradeBatch) GetSource() Source {
 		return x.Source
 	}
 	return Source_SOURCE_UNKNOWN
+}
+
+func (x *TradeBatch) GetRepair() uint32 {
+	if x != nil {
+		return x.Repair
+	}
+	return 0
 }
 
 // Mark promises: every tick of this ingestor for this partition with a trade
@@ -884,7 +892,8 @@ func (x *Watch) GetStatus() TradingStatus {
 	return TradingStatus_TRADING_STATUS_UNKNOWN
 }
 
-// Seal makes windows that stayed unproven for long unchangeable.
+// Seal makes windows that stayed unproven for long unchangeable: a later trade
+// for one is refused.
 type Seal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Symbol        string                 `protobuf:"bytes,1,opt,name=symbol,proto3" json:"symbol,omitempty"`
@@ -937,7 +946,8 @@ func (x *Seal) GetBefore() int64 {
 	return 0
 }
 
-// NewSeries begins a symbol's trade ids anew (relisting, testnet reset).
+// NewSeries begins a symbol's trade ids anew (relisting, testnet reset). Windows
+// that start at or before the newest trade so far stay as they are.
 type NewSeries struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Symbol        string                 `protobuf:"bytes,1,opt,name=symbol,proto3" json:"symbol,omitempty"`
@@ -990,14 +1000,19 @@ func (x *NewSeries) GetEra() uint32 {
 	return 0
 }
 
-// Repair raises the era of a stretch of a symbol's windows: the one way to
-// correct an over-count.
+// Repair makes the windows that lie wholly in [from, to) anew, in a higher era,
+// of trades that follow in batches with its era: the one way to correct an
+// over-count. The windows change at once, when the last of its ids has come.
 type Repair struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Symbol        string                 `protobuf:"bytes,1,opt,name=symbol,proto3" json:"symbol,omitempty"`
-	Era           uint32                 `protobuf:"varint,2,opt,name=era,proto3" json:"era,omitempty"`
-	From          int64                  `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`
-	To            int64                  `protobuf:"varint,4,opt,name=to,proto3" json:"to,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Symbol string                 `protobuf:"bytes,1,opt,name=symbol,proto3" json:"symbol,omitempty"`
+	Era    uint32                 `protobuf:"varint,2,opt,name=era,proto3" json:"era,omitempty"` // above every era that the symbol had
+	From   int64                  `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`
+	To     int64                  `protobuf:"varint,4,opt,name=to,proto3" json:"to,omitempty"`
+	// The ids that follow: from a trade before from (or id 0) to one at or behind
+	// to, without a hole.
+	FirstId       int64 `protobuf:"varint,5,opt,name=first_id,json=firstId,proto3" json:"first_id,omitempty"`
+	LastId        int64 `protobuf:"varint,6,opt,name=last_id,json=lastId,proto3" json:"last_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1056,6 +1071,20 @@ func (x *Repair) GetFrom() int64 {
 func (x *Repair) GetTo() int64 {
 	if x != nil {
 		return x.To
+	}
+	return 0
+}
+
+func (x *Repair) GetFirstId() int64 {
+	if x != nil {
+		return x.FirstId
+	}
+	return 0
+}
+
+func (x *Repair) GetLastId() int64 {
+	if x != nil {
+		return x.LastId
 	}
 	return 0
 }
@@ -1348,8 +1377,13 @@ type GapSet struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Symbol        string                 `protobuf:"bytes,1,opt,name=symbol,proto3" json:"symbol,omitempty"`
 	Applied       int64                  `protobuf:"varint,2,opt,name=applied,proto3" json:"applied,omitempty"` // how many ids the symbol has applied; of two sets the one with more is newer
-	Opened        int64                  `protobuf:"varint,3,opt,name=opened,proto3" json:"opened,omitempty"`   // how many gaps were ever opened; decides where applied is equal
+	Opened        int64                  `protobuf:"varint,3,opt,name=opened,proto3" json:"opened,omitempty"`   // rises with every other change; decides where applied is equal
 	Gaps          []*Gap                 `protobuf:"bytes,4,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	Era           uint32                 `protobuf:"varint,5,opt,name=era,proto3" json:"era,omitempty"`           // in which the symbol's id series began
+	Granted       uint32                 `protobuf:"varint,6,opt,name=granted,proto3" json:"granted,omitempty"`   // the highest era that the symbol has
+	Repaired      uint32                 `protobuf:"varint,7,opt,name=repaired,proto3" json:"repaired,omitempty"` // the era of the newest repair that is complete
+	Sealed        int64                  `protobuf:"varint,8,opt,name=sealed,proto3" json:"sealed,omitempty"`     // time before which no trade is taken any more; 0: there is none
+	Changed       int64                  `protobuf:"varint,9,opt,name=changed,proto3" json:"changed,omitempty"`   // offset of the record on ticks that changed any of this last
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1412,6 +1446,41 @@ func (x *GapSet) GetGaps() []*Gap {
 	return nil
 }
 
+func (x *GapSet) GetEra() uint32 {
+	if x != nil {
+		return x.Era
+	}
+	return 0
+}
+
+func (x *GapSet) GetGranted() uint32 {
+	if x != nil {
+		return x.Granted
+	}
+	return 0
+}
+
+func (x *GapSet) GetRepaired() uint32 {
+	if x != nil {
+		return x.Repaired
+	}
+	return 0
+}
+
+func (x *GapSet) GetSealed() int64 {
+	if x != nil {
+		return x.Sealed
+	}
+	return 0
+}
+
+func (x *GapSet) GetChanged() int64 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
 var File_millrace_proto protoreflect.FileDescriptor
 
 const file_millrace_proto_rawDesc = "" +
@@ -1427,7 +1496,7 @@ const file_millrace_proto_rawDesc = "" +
 	"\n" +
 	"new_series\x18\a \x01(\v2\x16.millrace.v1.NewSeriesH\x00R\tnewSeries\x12-\n" +
 	"\x06repair\x18\b \x01(\v2\x13.millrace.v1.RepairH\x00R\x06repairB\x06\n" +
-	"\x04body\"\xc0\x02\n" +
+	"\x04body\"\xd8\x02\n" +
 	"\n" +
 	"TradeBatch\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12\x1f\n" +
@@ -1444,7 +1513,8 @@ const file_millrace_proto_rawDesc = "" +
 	"\x04void\x18\n" +
 	" \x01(\fR\x04void\x12\x1a\n" +
 	"\breceived\x18\v \x01(\x03R\breceived\x12+\n" +
-	"\x06source\x18\f \x01(\x0e2\x13.millrace.v1.SourceR\x06source\"L\n" +
+	"\x06source\x18\f \x01(\x0e2\x13.millrace.v1.SourceR\x06source\x12\x16\n" +
+	"\x06repair\x18\r \x01(\rR\x06repair\"L\n" +
 	"\x04Mark\x12\x1a\n" +
 	"\bingestor\x18\x01 \x01(\tR\bingestor\x12\f\n" +
 	"\x01w\x18\x02 \x01(\x03R\x01w\x12\x1a\n" +
@@ -1489,12 +1559,14 @@ const file_millrace_proto_rawDesc = "" +
 	"\x06before\x18\x02 \x01(\x03R\x06before\"5\n" +
 	"\tNewSeries\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12\x10\n" +
-	"\x03era\x18\x02 \x01(\rR\x03era\"V\n" +
+	"\x03era\x18\x02 \x01(\rR\x03era\"\x8a\x01\n" +
 	"\x06Repair\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12\x10\n" +
 	"\x03era\x18\x02 \x01(\rR\x03era\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\x03R\x04from\x12\x0e\n" +
-	"\x02to\x18\x04 \x01(\x03R\x02to\"\xba\x04\n" +
+	"\x02to\x18\x04 \x01(\x03R\x02to\x12\x19\n" +
+	"\bfirst_id\x18\x05 \x01(\x03R\afirstId\x12\x17\n" +
+	"\alast_id\x18\x06 \x01(\x03R\x06lastId\"\xba\x04\n" +
 	"\x06Candle\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12\x16\n" +
 	"\x06period\x18\x02 \x01(\tR\x06period\x12\x19\n" +
@@ -1525,12 +1597,17 @@ const file_millrace_proto_rawDesc = "" +
 	"beforeTime\x12\x19\n" +
 	"\bfound_at\x18\x05 \x01(\x03R\afoundAt\x12\x1b\n" +
 	"\tfilled_at\x18\x06 \x01(\x03R\bfilledAt\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\"x\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"\xf2\x01\n" +
 	"\x06GapSet\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12\x18\n" +
 	"\aapplied\x18\x02 \x01(\x03R\aapplied\x12\x16\n" +
 	"\x06opened\x18\x03 \x01(\x03R\x06opened\x12$\n" +
-	"\x04gaps\x18\x04 \x03(\v2\x10.millrace.v1.GapR\x04gaps*j\n" +
+	"\x04gaps\x18\x04 \x03(\v2\x10.millrace.v1.GapR\x04gaps\x12\x10\n" +
+	"\x03era\x18\x05 \x01(\rR\x03era\x12\x18\n" +
+	"\agranted\x18\x06 \x01(\rR\agranted\x12\x1a\n" +
+	"\brepaired\x18\a \x01(\rR\brepaired\x12\x16\n" +
+	"\x06sealed\x18\b \x01(\x03R\x06sealed\x12\x18\n" +
+	"\achanged\x18\t \x01(\x03R\achanged*j\n" +
 	"\x06Source\x12\x12\n" +
 	"\x0eSOURCE_UNKNOWN\x10\x00\x12\x14\n" +
 	"\x10SOURCE_WEBSOCKET\x10\x01\x12\x0f\n" +

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/pflag"
+
+	"millrace/schema"
+)
+
+func (a *app) seriesCommand() command {
+	var o deskFlags
+	return command{
+		use:   "series",
+		short: "begin a symbol's new series of trade ids",
+		long: "An exchange may begin a symbol's trade ids anew, after a relisting or a reset of its test network. The processor then refuses the symbol's trades, and says so, until this command writes into the log that a new series begins. " +
+			"From there on ids count anew, in a higher era. Windows that start at or before the newest trade of the old series stay as they are, and hold nothing of the new one; the old one's gaps are dropped. Ingestors fetch the new series from its start by themselves.",
+		example: "millrace series --symbol BTCUSDT\n" +
+			"millrace series --symbol BTCUSDT --yes --kafka 127.0.0.1:9092",
+		groups: deskGroups, leave: deskLeave,
+		own: func(f *pflag.FlagSet) { o.add(f) },
+		run: func(ctx context.Context, s *settings, _ []string) error { return a.newSeries(ctx, s, &o) },
+	}
+}
+
+func (a *app) newSeries(ctx context.Context, s *settings, o *deskFlags) error {
+	d, err := a.openDesk(ctx, s, o.symbol, schema.KindNewSeries)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	era, err := d.nextEra()
+	if err != nil {
+		return err
+	}
+	open := 0
+	for _, g := range d.word.Gaps {
+		if g.Filled == 0 {
+			open++
+		}
+	}
+	fmt.Fprintf(a.stdout, "%s: %s of the old series will be dropped; candles so far stay as they are.\n", o.symbol, plural(open, "open gap"))
+	if err := a.confirm(o.yes, fmt.Sprintf("Begin a new series of %s, in the era %d?", o.symbol, era)); err != nil {
+		return err
+	}
+	at, err := d.write(ctx, schema.NewSeries{Symbol: o.symbol, Era: era})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "written at %s/%d offset %d\n", s.Log.Ticks, d.partition, at)
+	if err := d.await(ctx, o.wait, at, func() bool { return d.word.Era >= era }); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "the processor counts the new series of %s\n", o.symbol)
+	return nil
+}
