@@ -358,7 +358,7 @@ func TestStandbyDies(t *testing.T) {
 				w.log(r, i, i+10)
 				w.pass(r, 50*time.Millisecond)
 			}
-			<-dead
+			_ = <-dead // "signal: killed"
 			w.log(r, 0, 200)
 			other, said := w.standing(dir, dsn)
 			q := w.run(other)
