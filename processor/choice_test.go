@@ -147,11 +147,9 @@ func (g *group) check(copies int) {
 		}
 	}
 	for p := range g.partitions {
-		want := copies
+		want := min(copies, willing)
 		if g.says[owner[p]].Standby > 0 {
 			want = min(copies, willing-1)
-		} else {
-			want = min(copies, willing)
 		}
 		if by[p] != want {
 			g.Errorf("%d has %d standbys, wanted %d: %v", p, by[p], want, g.stands)

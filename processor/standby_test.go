@@ -352,13 +352,15 @@ func TestStandbyDies(t *testing.T) {
 			cfg, _ := w.standing(t.TempDir(), dsn)
 			p := w.run(cfg)
 			c := w.spawn(dir, dsn, "TEST_STANDBY=1", failpoint.Variable+"="+step+"@3")
-			dead := make(chan error, 1)
-			go func() { dead <- c.cmd.Wait() }()
+			dead := make(chan string, 1)
+			go func() { dead <- fmt.Sprint(c.cmd.Wait()) }()
 			for i := 0; len(dead) == 0; i = (i + 10) % 200 { // the same trades again do no harm
 				w.log(r, i, i+10)
 				w.pass(r, 50*time.Millisecond)
 			}
-			<-dead
+			if how := <-dead; how != "signal: killed" {
+				t.Fatal(how)
+			}
 			w.log(r, 0, 200)
 			other, said := w.standing(dir, dsn)
 			q := w.run(other)
