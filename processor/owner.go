@@ -188,7 +188,7 @@ func (p *Processor) newOwner(partition int32, heir *standby) *owner {
 	o.status = PartitionStatus{Partition: partition, Sinks: map[string]int64{}, Newest: schema.MinTime}
 	var ctx context.Context
 	ctx, o.cancel = context.WithCancelCause(p.ctx)
-	go func() {
+	p.alive.Go(func() {
 		defer close(o.done)
 		if err := o.open(ctx, heir); err != nil {
 			if ctx.Err() == nil {
@@ -199,7 +199,7 @@ func (p *Processor) newOwner(partition int32, heir *standby) *owner {
 		if err := o.run(ctx); err != nil {
 			p.fail(fmt.Errorf("partition %d: %w", partition, err))
 		}
-	}()
+	})
 	return o
 }
 

@@ -52,6 +52,8 @@ type Processor struct {
 	opened chan struct{} // closed when client is set; the group may call before
 	hangUp func()        // ends what the client waits for
 
+	alive sync.WaitGroup // every owner, those that are being given up too
+
 	mu     sync.Mutex // guards what follows
 	owners map[int32]*owner
 	// standbys are of other partitions than owners.
@@ -336,6 +338,7 @@ func (p *Processor) stop() {
 	p.mu.Unlock()
 	p.revoked(context.Background(), nil, all)
 	p.settle(nil)
+	p.alive.Wait() // the group may be taking one away just now
 }
 
 // Close leaves the group, so that others have the partitions at once, and
