@@ -39,7 +39,8 @@ chaos: ## each fault of Kafka, MariaDB and NATS on its own, and each step around
 	$(GO) test -race -count=1 -timeout=90m -v -run '^(TestChaos|TestEveryCheckpointFailpoint)$$' ./cmd/millrace -chaos
 
 sim: ## simulate SEEDS (1000) runs of the whole path with faults, from seed FROM (1)
-	$(GO) test -count=1 -timeout=0 -v -tags=synctests -run '^TestSeeds$$' ./internal/sim -sim.seeds $(SEEDS) -sim.from $(FROM)
+	@mkdir -p bin && $(GO) test -c -tags=synctests -o bin/sim.test ./internal/sim
+	@cd internal/sim && ../../bin/sim.test -test.run '^TestSeeds$$' -sim.seeds $(SEEDS) -sim.from $(FROM)
 
 sim-mutants: ## plant bugs, one at a time, and say after how many seeds the simulator finds each
 	internal/sim/mutants/run.sh $(SEEDS)

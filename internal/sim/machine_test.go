@@ -74,7 +74,7 @@ func (m *machine) process(l *life) error {
 		Kafka: m.w.kafkaConfig(l.wire), Topics: m.w.topics, Dir: dataDir, Settings: m.w.plan.Settings,
 		SQL:        &sqlsink.Config{DSN: "sqlite:" + m.w.db.file, Wrap: l.tap.wrap},
 		MicroBatch: m.w.plan.MicroBatch, MaxRecords: m.w.plan.MaxRecords, Keep: m.w.plan.Keep, SQLEvery: m.w.plan.SQLEvery, CandlesEvery: m.w.plan.CandlesEvery,
-		SessionTimeout: session, FS: &lifeFS{m.disk, l, func() bool { return m.isFull(l) }}, Rand: m.w.rand(fmt.Sprint("machine", m.n, m.starts)),
+		SessionTimeout: session, Standby: m.w.plan.Standby, FS: &lifeFS{m.disk, l, func() bool { return m.isFull(l) }}, Rand: m.w.rand(fmt.Sprint("machine", m.n, m.starts)),
 		Log: slog.New(&listener{w: m.w, m: m, l: l}),
 	}
 	full := m.full

@@ -28,6 +28,7 @@ type plan struct {
 	SayEnd     bool // collectors end their streams with a word
 	Mend       bool // at the end every hole is filled
 	Troubles   troubles
+	Standby    int // how many others keep a partition warm
 	MarkEvery, MicroBatch,
 	SQLEvery, CandlesEvery time.Duration
 	Checkpoints          time.Duration // how often; 0: none are taken
@@ -79,6 +80,9 @@ func makePlan(seed uint64) *plan {
 	}
 	if r := rand.New(chacha(seed, "checkpoints")); r.IntN(4) == 0 {
 		p.Checkpoints = time.Duration(2+r.IntN(10)) * time.Second
+	}
+	if r := rand.New(chacha(seed, "standby")); r.IntN(3) == 0 {
+		p.Standby = 1
 	}
 	periods := [][]schema.Period{{schema.P1s, schema.P1m}, {schema.P1m, schema.P5m}, {schema.P1s, schema.P1m, schema.P3m}, {schema.P1m}}
 	p.Settings = schema.Settings{Partitions: p.Partitions, Periods: periods[r.IntN(len(periods))], EmptySeconds: r.IntN(4) == 0}

@@ -30,8 +30,15 @@ var (
 
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(400) // a seed leaves little behind
-	os.Exit(m.Run())
+	code := m.Run()
+	if last != "" {
+		say("%s\n", last)
+	}
+	os.Exit(code)
 }
+
+// last is the line that a run of seeds ends in.
+var last string
 
 // TestSeeds runs seeds, several at once, each in a bubble of its own.
 func TestSeeds(t *testing.T) {
@@ -78,7 +85,7 @@ func TestSeeds(t *testing.T) {
 		}
 	})
 	say("met: %v\n", told)
-	say("%d passed, %d failed, in %v\n", passed, failed, time.Since(began).Round(time.Second))
+	last = fmt.Sprintf("%d passed, %d failed, in %v", passed, failed, time.Since(began).Round(time.Second))
 }
 
 // one runs a single plan and tells its story.
