@@ -6,7 +6,7 @@ SHELL := bash
 GO ?= go
 TOOL = $(GO) tool -modfile=internal/tools/go.mod
 # Bounds one package; the slowest start Kafka a few times, about 5 s each.
-TIMEOUT ?= 20m
+TIMEOUT ?= 30m
 BENCH ?= .
 COUNT ?= 6
 FUZZTIME ?= 10s

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	sqlsink "millrace/processor/sink/sql"
+	"millrace/state"
 )
 
 // shelf is a data folder with checkpoints, and the commands that look at them.
@@ -72,7 +73,7 @@ func TestOperatorsDrill(t *testing.T) {
 	if len(in.Symbols) != 1 || in.Symbols[0].Symbol != "ETHUSDT" || in.Symbols[0].Applied != 14515 || in.Windows["1m"] == 0 {
 		t.Fatalf("inside is %+v", in)
 	}
-	if out := s.do(exitOK, "inspect", now.Name); !strings.Contains(out, "ETHUSDT") || !strings.Contains(out, "state format 1") {
+	if out := s.do(exitOK, "inspect", now.Name); !strings.Contains(out, "ETHUSDT") || !strings.Contains(out, fmt.Sprint("state format ", state.FormatVersion)) {
 		t.Fatal(out)
 	}
 	var d diffJSON

@@ -38,6 +38,7 @@ func aroundCheckpoints(name string) bool {
 // destroyed, and so is the database: what the store has, and the log behind it,
 // make the table of a run in which nothing died.
 func TestEveryCheckpointFailpoint(t *testing.T) {
+	t.Parallel()
 	m := newMarket(t)
 	lines := m.lines[:len(m.lines)/3] // two minutes will do
 	var files []string

@@ -23,6 +23,7 @@ import (
 // and compares: the table, what subscribers got, and the stream are those of a
 // run in which nothing died.
 func TestEveryFailpoint(t *testing.T) {
+	t.Parallel()
 	m := newMarket(t)
 	// The dump in two parts: the second, and the market after it, move time on
 	// when the sinks have what the first brought, so that windows are forgotten.

@@ -36,7 +36,7 @@ func TestRolesRefuse(t *testing.T) {
 		{"a user who may only read", process(maria.NewUser(t, p.sql, "SELECT")), exitUsage, "denied"},
 		{"no such database", process(nowhere), exitUsage, "nowhere"},
 		{"other partitions", process(p.sql, "--partitions", "7"), exitUsage, "has 4 partitions, wanted 7"},
-		{"other periods", process(p.sql, "--periods", "1m"), exitUsage, "was begun with other settings: periods ([1m] here,"},
+		{"other periods", process(p.sql, "--periods", "1m"), exitUsage, "has other settings: periods ([1m] here,"},
 		{"other partitions at the ingestor", ingest("--symbols", "BTCUSDT", "--partitions", "7"), exitUsage, "has 4 partitions, wanted 7"},
 		{"no symbols", ingest(), exitUsage, "--symbols: no symbols to collect"},
 		{"symbols that the exchange doesn't have", ingest("--symbols", "NOPE,BTCUSDT,NADA", "--binance-ws", ws, "--binance-rest", rest), exitUsage, "symbols: unknown to the exchange: NADA, NOPE"},

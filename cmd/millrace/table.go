@@ -166,7 +166,7 @@ var table = rows(
 			field: func(s *settings) field { return whole(&s.Process.Standby, 0, processor.MaxStandby) }},
 		{name: "keep-days", group: gProcess, help: "days of a period that the SQL store keeps, such as 1s=7,1m=90; what isn't named is kept for ever",
 			field: func(s *settings) field { return keeps(&s.Process.Keep) }},
-		{name: "candles-transactions", group: gProcess, help: "write each flush of candles as one transaction of Kafka's, for readers that read committed and can't compare versions; wants brokers from 4.0 on, and the same of every processor of the log",
+		{name: "candles-transactions", group: gProcess, def: "false", help: "write each flush of candles as one transaction of Kafka's, for readers that read committed and can't compare versions; wants brokers from 4.0 on, and the same of every processor of the log",
 			field: func(s *settings) field { return flagged(&s.Process.Transactions) }},
 		{name: "transaction-timeout", group: gProcess, def: "10s", help: "after how long the broker aborts a transaction whose processor is gone; until then readers wait",
 			field: func(s *settings) field { return span(&s.Process.TransactionTimeout, time.Second, 15*time.Minute) }},
