@@ -47,6 +47,9 @@ type Config struct {
 	// the highest that a member of the group has counts. A member of which it is
 	// 0 keeps none.
 	Standby int
+	// Fatal is called where the state's disk has failed in a way that leaves no
+	// order in which to end: it must not return. By default it panics.
+	Fatal func(error)
 	// Published is called with the candles that each micro-batch changed, by the
 	// owners' goroutines; it keeps none of them and returns at once. May be nil.
 	Published func([]schema.Candle)

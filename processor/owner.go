@@ -172,7 +172,7 @@ func (p *Processor) openStore(dir string, partition int32) (*state.Store, error)
 	complain := func(what string) {
 		p.log.Error("state: the disk or Pebble fails", "partition", partition, "dir", dir, "what", what)
 	}
-	store, err := state.Open(state.Options{Dir: dir, FS: p.cfg.FS, Complain: complain, Program: p.cfg.Program}, p.lineage.Ticks, partition)
+	store, err := state.Open(state.Options{Dir: dir, FS: p.cfg.FS, Complain: complain, Fatal: p.cfg.Fatal, Program: p.cfg.Program}, p.lineage.Ticks, partition)
 	if errors.Is(err, state.ErrLineage) {
 		return nil, fmt.Errorf("state of partition %d: %w: topic %s was made anew since; move %s away to begin with the new one", partition, err, p.cfg.Topics.Ticks, dir)
 	}

@@ -48,9 +48,12 @@ var (
 type Options struct {
 	Dir string
 	FS  vfs.FS // the real one unless set
-	// Complain is told what goes wrong in the background, like a full disk. What
-	// cannot be tried again ends the process by a panic right after. May be nil.
+	// Complain is told what goes wrong in the background, like a full disk. May be
+	// nil.
 	Complain func(what string)
+	// Fatal is called, by a goroutine of Pebble's, where it can't go on at all and
+	// nobody is there to be told. It must not return; by default it panics.
+	Fatal func(error)
 	// Program is the version that the store is marked with, so that an older
 	// program can say which one it takes. May be empty.
 	Program string
@@ -63,6 +66,9 @@ func (o *Options) ensureDefaults() {
 	if o.Complain == nil {
 		o.Complain = func(string) {}
 	}
+	if o.Fatal == nil {
+		o.Fatal = func(err error) { panic(err) }
+	}
 }
 
 // Store is a partition's state on disk: one Pebble for each. State and the
@@ -72,6 +78,7 @@ type Store struct {
 	db     *pebble.DB
 	p      *Partition
 	dir    string
+	disk   *disk
 	broken atomic.Bool // a write was refused
 	mark   string      // the program, until a commit has written it
 	row    []byte
@@ -82,11 +89,12 @@ type Store struct {
 // ErrDamaged or ErrLineage where one of them is the reason.
 func Open(o Options, topicID [16]byte, partition int32) (*Store, error) {
 	o.ensureDefaults()
-	db, err := openPebble(o, false)
+	disk := &disk{gone: make(chan error, 1)}
+	db, err := openPebble(o, false, disk)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, p: NewPartition(topicID, partition), dir: o.Dir, mark: o.Program}
+	s := &Store{db: db, disk: disk, p: NewPartition(topicID, partition), dir: o.Dir, mark: o.Program}
 	if err := marked(s.db, s.load()); err != nil {
 		if errors.Is(err, errDamaged) {
 			err = damaged(o.Dir, err)
@@ -106,12 +114,46 @@ const (
 	baseLevelSize = 8 << 20
 )
 
-func openPebble(o Options, readOnly bool) (*pebble.DB, error) {
+// disk counts what a disk denies in the background, where Pebble tries again for
+// ever: even while a store is opened.
+type disk struct {
+	denials atomic.Int32
+	gone    chan error // takes the last straw
+	opening atomic.Bool
+	writing atomic.Int32 // how many goroutines of ours write
+}
+
+// mostDenials is after how many in a row a disk is given up; they come within a
+// fraction of a second.
+const mostDenials = 20
+
+func (d *disk) failed(err error) {
+	if denied(err) && d.denials.Add(1) == mostDenials {
+		d.give(err)
+	}
+}
+
+func (d *disk) give(err error) {
+	select {
+	case d.gone <- err:
+	default: // it is given up already
+	}
+}
+
+func openPebble(o Options, readOnly bool, d *disk) (*pebble.DB, error) {
 	options := &pebble.Options{
-		FS:                 o.FS,
-		ReadOnly:           readOnly,
-		Logger:             complainer{o.Complain},
-		EventListener:      &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}, // who reads has the error
+		FS:       o.FS,
+		ReadOnly: readOnly,
+		Logger:   complainer{o, d},
+		EventListener: &pebble.EventListener{
+			DataCorruption:  func(pebble.DataCorruptionInfo) {}, // who reads has the error
+			BackgroundError: d.failed,
+			FlushEnd: func(i pebble.FlushInfo) {
+				if i.Err == nil && i.Done {
+					d.denials.Store(0)
+				}
+			},
+		},
 		FormatMajorVersion: pebble.FormatNewest,
 		// A partition's hot rows fit in one small memtable; there is a Pebble
 		// for each partition of the process.
@@ -124,10 +166,13 @@ func openPebble(o Options, readOnly bool) (*pebble.DB, error) {
 	for i := range options.TargetFileSizes {
 		options.TargetFileSizes[i] = tableSize
 	}
-	db, err := pebble.Open(o.Dir, options)
+	db, err := openUnlessFull(o.Dir, options, d)
 	if err != nil {
 		if isLocked(err) {
 			return nil, fmt.Errorf("%w: %s: %w", ErrLocked, o.Dir, err)
+		}
+		if errors.Is(err, ErrDisk) {
+			return nil, err
 		}
 		if denied(err) {
 			return nil, refused(o.Dir, err)
@@ -135,6 +180,41 @@ func openPebble(o Options, readOnly bool) (*pebble.DB, error) {
 		return nil, damaged(o.Dir, err)
 	}
 	return db, nil
+}
+
+// openUnlessFull opens a Pebble. One that can't write what its log holds would
+// wait for room for ever: it is left to do so.
+func openUnlessFull(dir string, options *pebble.Options, d *disk) (*pebble.DB, error) {
+	type opened struct {
+		db       *pebble.DB
+		err      error
+		panicked any
+	}
+	got := make(chan opened, 1)
+	d.opening.Store(true)
+	go func() {
+		var o opened
+		defer func() {
+			o.panicked = recover()
+			got <- o
+		}()
+		o.db, o.err = pebble.Open(dir, options)
+	}()
+	select {
+	case o := <-got:
+		d.opening.Store(false)
+		if why := trouble(o.panicked); why != nil {
+			return nil, refused(dir, why)
+		}
+		return o.db, o.err
+	case err := <-d.gone:
+		go func() {
+			if o := <-got; o.db != nil {
+				_ = o.db.Close() // nobody has used it
+			}
+		}()
+		return nil, refused(dir, err)
+	}
 }
 
 // denied tells what a disk or a system without room or rights says from damage:
@@ -405,24 +485,38 @@ func (s *Store) Commit() (*Changes, error) {
 // write calls f, which writes. Pebble calls it fatal if its log cannot be
 // written, or panics with the error, holding its locks: it can't be closed then.
 func (s *Store) write(f func() error) (err error) {
-	defer func() {
-		var why error
-		switch r := recover().(type) {
-		case nil:
-			return
-		case fatal:
-			why = errors.New(string(r))
-		case runtime.Error:
-			panic(r)
-		case error:
-			why = r
-		default:
-			panic(r)
-		}
+	select {
+	case why := <-s.disk.gone:
 		s.broken.Store(true)
-		err = refused(s.dir, why)
+		return refused(s.dir, why)
+	default:
+	}
+	s.disk.writing.Add(1)
+	defer func() {
+		s.disk.writing.Add(-1)
+		if why := trouble(recover()); why != nil {
+			s.broken.Store(true)
+			err = refused(s.dir, why)
+		}
 	}()
 	return f()
+}
+
+// trouble gives what Pebble panicked for where that is the disk's; nil if it did
+// not.
+func trouble(panicked any) error {
+	switch r := panicked.(type) {
+	case nil:
+		return nil
+	case fatal:
+		return errors.New(string(r))
+	case runtime.Error:
+		panic(r)
+	case error:
+		return r
+	default:
+		panic(r)
+	}
 }
 
 // refused says in one line what to do about a disk that takes no more.
@@ -517,14 +611,24 @@ func PartitionOf(name, topic string) (partition int32, ok bool) {
 }
 
 // complainer is Pebble's logger. What is fatal ends the goroutine by a panic.
-type complainer struct{ to func(string) }
+type complainer struct {
+	o Options
+	d *disk
+}
 
 type fatal string
 
 func (complainer) Infof(string, ...any)                {}
-func (c complainer) Errorf(format string, args ...any) { c.to(fmt.Sprintf(format, args...)) }
+func (c complainer) Errorf(format string, args ...any) { c.o.Complain(fmt.Sprintf(format, args...)) }
 func (c complainer) Fatalf(format string, args ...any) {
 	what := fmt.Sprintf(format, args...)
-	c.to(what)
-	panic(fatal(what))
+	switch {
+	case c.d.opening.Load():
+		c.d.give(errors.New(what))
+		select {} // who opens goes on without it
+	case c.d.writing.Load() > 0:
+		c.o.Complain(what)
+		panic(fatal(what))
+	}
+	c.o.Fatal(refused(c.o.Dir, errors.New(what)))
 }

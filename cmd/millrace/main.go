@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -48,5 +49,13 @@ func interruptible(parent context.Context) (_ context.Context, stop func()) {
 		close(over)
 		<-ended
 		cancel(nil)
+	}
+}
+
+// ending ends the process at once, with a word. The state survives that, too.
+func ending(log *slog.Logger) func(error) {
+	return func(err error) {
+		log.Error("ended at once", "err", err)
+		os.Exit(exitFailure)
 	}
 }

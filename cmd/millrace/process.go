@@ -77,7 +77,7 @@ func openProcessor(ctx context.Context, s *settings, keeping *keeping, log *slog
 	}
 	cfg := processor.Config{
 		Kafka: k, Topics: s.topics(), Dir: stateDir(s), Settings: s.newLog(), MicroBatch: s.Process.MicroBatch, Standby: s.Process.Standby,
-		Published: published, Log: log, Checkpoints: keeping.config(s), Program: thisVersion().Version,
+		Published: published, Log: log, Checkpoints: keeping.config(s), Program: thisVersion().Version, Fatal: ending(log),
 		Check: func(inForce schema.Settings) error {
 			want := s.wished(inForce)
 			if d := want.Diff(&inForce); d != "" {
