@@ -172,6 +172,11 @@ func (p *Partition) applyNewSeries(n *schema.NewSeries) {
 		y.breaks = []span{old.breaks[n-1]}
 	}
 	old.former = true
+	for _, r := range old.series {
+		for _, w := range r.win {
+			p.rule(old, w)
+		}
+	}
 	p.shelve(old)
 	p.symbols[n.Symbol], p.last = y, y
 	p.gapsChanged(y)

@@ -177,7 +177,7 @@ func TestErasTold(t *testing.T) {
 			begun, anchor(1, 9, 0, 7), trade(10, 61), trade(11, 130), watching(131, "g", true, 0, 1),
 			trade(3, 200), trade(4, 260), mark("g", 300), series(301, 1), trade(3, 200), trade(4, 260), trade(5, 330),
 		}, `1m@60 final 10-10 close 11
-			1m@120 live 11-11 close 12
+			1m@120 closed 11-11 close 12
 			1m@180 live 3-3 close 4
 			1m@240 final 4-4 close 5
 			1m@300 live 5-5 close 6
@@ -185,14 +185,14 @@ func TestErasTold(t *testing.T) {
 			dead 4 series`},
 		{"what is late of the series before, and its anchor, are refused", []entry{
 			begun, trade(10, 61), trade(11, 130), series(140, 1), late(141, 12, 129), anchor(142, 11, 130, 5), anchor(142.5, -1, 100, 0), trade(0, 150), trade(1, 200), trade(2, 270),
-		}, `1m@60 live 10-10 close 11
-			1m@120 live 11-11 close 12
+		}, `1m@60 closed 10-10 close 11
+			1m@120 closed 11-11 close 12
 			1m@180 final 1-1 close 2
 			1m@240 live 2-2 close 3
 			dead 12 series
 			dead 0 series`},
 		{"an era must be higher", []entry{begun, trade(10, 61), series(70, 0), series(71, 2), series(72, 2), repair(73, 1, 0, 60, 1, 2), series(74, 3), trade(0, 130)},
-			`1m@60 live 10-10 close 11
+			`1m@60 closed 10-10 close 11
 			1m@120 live 0-0 close 1
 			dead 0 unfit
 			dead 0 unfit

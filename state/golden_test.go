@@ -158,6 +158,9 @@ func TestErasOnRowsOfVersion1(t *testing.T) {
 		t.Errorf("%d candles, there were %d", len(got), len(old))
 	}
 	for k, c := range old {
+		if c.Status == schema.Live { // its series has ended
+			c.Status, c.Version = schema.Closed, c.Version+1
+		}
 		if got[k] != c {
 			t.Errorf("%s was %+v, is %+v", k, c, got[k])
 		}

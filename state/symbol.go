@@ -140,7 +140,7 @@ func (y *symbol) ruling(w *window) schema.Status {
 	switch {
 	case y.final(w):
 		return schema.Final
-	case y.watermark >= w.end:
+	case y.watermark >= w.end || y.former: // nothing more comes to what has ended
 		return schema.Closed
 	}
 	return schema.Live
