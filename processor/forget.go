@@ -19,7 +19,7 @@ func (o *owner) forget(newest schema.Time) error {
 	}
 	have := o.store.Partition().Position().Offset
 	o.mu.Lock()
-	all := len(o.status.Sinks) == len(o.boxes)
+	all := len(o.boxes) > 0 && len(o.status.Sinks) == len(o.boxes) // without any they are not there yet
 	for _, offset := range o.status.Sinks {
 		have = min(have, offset)
 	}

@@ -103,10 +103,15 @@ func (a *app) repair(ctx context.Context, s *settings, o *repairOptions, paths [
 	defer done()
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s from %v to %v, of %s: trades %d to %d\n", o.symbol, from, to, source, trades[0].ID, trades[len(trades)-1].Last)
-	if err := w.compare(ctx, old, &b); err != nil {
+	differ, err := w.compare(ctx, old, &b)
+	if err != nil {
 		return err
 	}
 	if _, err := fmt.Fprint(a.stdout, b.String()); err != nil || o.dry {
+		return err
+	}
+	if differ == 0 { // a symbol has 63 eras
+		_, err := fmt.Fprintln(a.stdout, "nothing is written: an era is for what changes")
 		return err
 	}
 	if err := a.confirm(o.yes, fmt.Sprintf("Write this repair of %s, in the era %d?", o.symbol, era)); err != nil {

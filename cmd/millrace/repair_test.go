@@ -126,7 +126,7 @@ func TestRepair(t *testing.T) {
 	args := append(stretch[:len(stretch):len(stretch)], right, "--unchecked")
 	out := b.do(exitOK, append(args, "--dry-run")...)
 	for _, want := range []string{"trades 1059 to 1300", "2 candles would change, 0 of them not published now; 242 are the same",
-		"1m  2026-05-02T10:02:00Z  60 trades of volume 777.", "5m  2026-05-02T10:00:00Z lies only partly", "1h  2026-05-02T10:00:00Z lies only partly"} {
+		"1m  2026-05-02T10:02:00Z  volume 777.234 → 0.238", "5m  2026-05-02T10:00:00Z lies only partly", "1h  2026-05-02T10:00:00Z lies only partly"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the preview lacks %q:\n%s", want, out)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -65,8 +66,8 @@ const shownAtMost = 20
 
 // compare tells in which windows the candles of now differ, and which keep what
 // they have.
-func (w *remade) compare(ctx context.Context, now audit.Source, out io.Writer) error {
-	differ, alike, absent := 0, 0, 0
+func (w *remade) compare(ctx context.Context, now audit.Source, out io.Writer) (differ int, _ error) {
+	alike, absent := 0, 0
 	for _, p := range w.periods {
 		start := w.cal.Start(p, w.from)
 		if start < w.from {
@@ -75,7 +76,7 @@ func (w *remade) compare(ctx context.Context, now audit.Source, out io.Writer) e
 		for start < w.to && w.holds(p, start) {
 			list, err := now.Candles(ctx, w.symbol, p, start, w.to, 5000)
 			if err != nil {
-				return fmt.Errorf("read the candles of now: %w", err)
+				return 0, fmt.Errorf("read the candles of now: %w", err)
 			}
 			by := map[schema.Time]*schema.Candle{}
 			end := w.to
@@ -89,14 +90,14 @@ func (w *remade) compare(ctx context.Context, now audit.Source, out io.Writer) e
 				was, is := by[start], w.windows[p][start]
 				switch {
 				case was == nil && is == nil: // an empty second is not published, for one
-				case was != nil && (is == nil && was.Trades == 0 || is != nil && equal(&was.Figures, is)):
+				case was != nil && (is == nil && was.Trades == 0 || is != nil && was.Status == schema.Final && equal(&was.Figures, is)):
 					alike++
 				default:
 					if was == nil {
 						absent++
 					}
 					if differ++; differ <= shownAtMost {
-						fmt.Fprintf(out, "  %-3v %v  %s → %s\n", p, start, brief(was), brief(candleOf(is)))
+						fmt.Fprintf(out, "  %-3v %v  %s\n", p, start, change(was, is))
 					}
 				}
 			}
@@ -113,31 +114,65 @@ func (w *remade) compare(ctx context.Context, now audit.Source, out io.Writer) e
 			}
 		}
 	}
-	return nil
+	return differ, nil
 }
 
-func candleOf(f *schema.Figures) *schema.Candle {
-	if f == nil {
-		return nil
+func equal(a, b *schema.Figures) bool { return len(differences(a, b)) == 0 }
+
+// differences names the figures that differ, with both.
+func differences(a, b *schema.Figures) (out []string) {
+	number := func(name string, a, b int64) {
+		if a != b {
+			out = append(out, fmt.Sprintf("%s %d → %d", name, a, b))
+		}
 	}
-	return &schema.Candle{Figures: *f}
+	price := func(name string, a, b schema.Decimal) {
+		if a.Cmp(b) != 0 {
+			out = append(out, fmt.Sprintf("%s %s → %s", name, a.Canonical().Append(nil), b.Canonical().Append(nil)))
+		}
+	}
+	sum := func(name string, a, b schema.Sum) {
+		if a.Cmp(b) != 0 {
+			out = append(out, fmt.Sprintf("%s %s → %s", name, a.Canonical().Append(nil), b.Canonical().Append(nil)))
+		}
+	}
+	number("trades", a.Trades, b.Trades)
+	number("first id", a.First, b.First)
+	number("last id", a.Last, b.Last)
+	price("open", a.Open, b.Open)
+	price("high", a.High, b.High)
+	price("low", a.Low, b.Low)
+	price("close", a.Close, b.Close)
+	sum("volume", a.Volume, b.Volume)
+	sum("quote volume", a.Quote, b.Quote)
+	sum("taker's volume", a.TakerVolume, b.TakerVolume)
+	sum("taker's quote volume", a.TakerQuote, b.TakerQuote)
+	return out
 }
 
-func equal(a, b *schema.Figures) bool {
-	return a.Trades == b.Trades && a.First == b.First && a.Last == b.Last &&
-		a.Open.Cmp(b.Open) == 0 && a.High.Cmp(b.High) == 0 && a.Low.Cmp(b.Low) == 0 && a.Close.Cmp(b.Close) == 0 &&
-		a.Volume.Cmp(b.Volume) == 0 && a.Quote.Cmp(b.Quote) == 0 && a.TakerVolume.Cmp(b.TakerVolume) == 0 && a.TakerQuote.Cmp(b.TakerQuote) == 0
-}
-
-// brief is a candle in a line.
-func brief(c *schema.Candle) string {
+// change says in a line what becomes of a window.
+func change(was *schema.Candle, is *schema.Figures) string {
 	switch {
-	case c == nil:
-		return "none"
-	case c.Trades == 0:
+	case was == nil:
+		return "none → " + brief(is)
+	case is == nil:
+		return brief(&was.Figures) + " → no trade"
+	case was.Trades == 0:
+		return "no trade → " + brief(is)
+	}
+	out := differences(&was.Figures, is)
+	if was.Status != schema.Final {
+		out = append(out, was.Status.String()+" → final")
+	}
+	return strings.Join(out, ", ")
+}
+
+// brief is a window's figures in a line.
+func brief(f *schema.Figures) string {
+	if f == nil || f.Trades == 0 {
 		return "no trade"
 	}
-	return fmt.Sprintf("%s of volume %s, close %s", plural(int(c.Trades), "trade"), c.Volume.Canonical().Append(nil), c.Close.Canonical().Append(nil))
+	return fmt.Sprintf("%s of volume %s, close %s", plural(int(f.Trades), "trade"), f.Volume.Canonical().Append(nil), f.Close.Canonical().Append(nil))
 }
 
 // topicCandles are a symbol's candles as the topic has them, the highest version

@@ -3,14 +3,19 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/schema"
+	"millrace/state"
 )
 
 func (a *app) seriesCommand() command {
 	var o deskFlags
+	var force bool
 	return command{
 		use:   "series",
 		short: "begin a symbol's new series of trade ids",
@@ -19,17 +24,25 @@ func (a *app) seriesCommand() command {
 		example: "millrace series --symbol BTCUSDT\n" +
 			"millrace series --symbol BTCUSDT --yes --kafka 127.0.0.1:9092",
 		groups: deskGroups, leave: deskLeave,
-		own: func(f *pflag.FlagSet) { o.add(f) },
-		run: func(ctx context.Context, s *settings, _ []string) error { return a.newSeries(ctx, s, &o) },
+		own: func(f *pflag.FlagSet) {
+			o.add(f)
+			f.BoolVar(&force, "force", false, "begin one although no processor has refused a trade of it: the windows that are open then stay incomplete")
+		},
+		run: func(ctx context.Context, s *settings, _ []string) error { return a.newSeries(ctx, s, &o, force) },
 	}
 }
 
-func (a *app) newSeries(ctx context.Context, s *settings, o *deskFlags) error {
+func (a *app) newSeries(ctx context.Context, s *settings, o *deskFlags, force bool) error {
 	d, err := a.openDesk(ctx, s, o.symbol, schema.KindNewSeries)
 	if err != nil {
 		return err
 	}
 	defer d.close()
+	if anew, err := d.anew(ctx); err != nil {
+		return err
+	} else if !anew && !force {
+		return usagef("the ids of %s go on: no processor has refused a trade of it for having begun anew; a new series would leave the windows that are open now incomplete for good, --force begins one all the same", o.symbol)
+	}
 	era, err := d.nextEra()
 	if err != nil {
 		return err
@@ -54,4 +67,21 @@ func (a *app) newSeries(ctx context.Context, s *settings, o *deskFlags) error {
 	}
 	fmt.Fprintf(a.stdout, "the processor counts the new series of %s\n", o.symbol)
 	return nil
+}
+
+// anew reports whether a processor has refused trades of the symbol, since its
+// newest word on it, because its ids have begun anew.
+func (d *desk) anew(ctx context.Context) (found bool, err error) {
+	err = d.each(ctx, d.deadTopic(), func(r *kgo.Record) error {
+		headers := map[string]string{}
+		for _, h := range r.Headers {
+			headers[h.Key] = string(h.Value)
+		}
+		at, err := strconv.ParseInt(headers[schema.HeaderOffset], 10, 64)
+		if err == nil && at >= d.word.Changed && headers[schema.HeaderReason] == string(state.Series) && strings.Contains(headers[schema.HeaderError], "the ids of "+d.symbol+" have begun anew") {
+			found = true
+		}
+		return nil
+	})
+	return found, err
 }

@@ -110,8 +110,9 @@ func TestSeriesBegunAnew(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{"series", "--symbol", "NOPEUSDT", "--yes"}, exitFailure, "of which nothing is known"},
-		{[]string{"series", "--symbol", "BTCUSDT"}, exitUsage, "not confirmed"},
+		{[]string{"series", "--symbol", "NOPEUSDT", "--yes", "--force"}, exitFailure, "of which nothing is known"},
+		{[]string{"series", "--symbol", "BTCUSDT", "--yes"}, exitUsage, "the ids of BTCUSDT go on"},
+		{[]string{"series", "--symbol", "BTCUSDT", "--force"}, exitUsage, "not confirmed"},
 		{[]string{"series"}, exitUsage, "wanted --symbol"},
 		{[]string{"seal", "--symbol", "BTCUSDT", "--before", fmt.Sprint(time.Now().UTC().Format(time.DateOnly)), "--yes"}, exitFailure, "windows stay open for"},
 		{[]string{"seal", "--symbol", "BTCUSDT", "--before", "soon"}, exitUsage, "neither a date"},

@@ -131,7 +131,7 @@ func TestRESTDiesBesideTheStreams(t *testing.T) {
 	if s.Calls.Failing == 0 || s.Calls.LastErr == "" || s.Calls.Outcomes[binance.CallFailed] < s.Calls.Failing {
 		t.Errorf("while it fails: %+v", s.Calls)
 	}
-	if !s.OffsetKnown || (s.Offset-offset).Abs() > 50*time.Millisecond {
+	if !s.OffsetKnown || (s.Offset-offset).Abs() > time.Second {
 		t.Errorf("the offset was %v, and is %v, %v", offset, s.Offset, s.OffsetKnown)
 	}
 	before := c.Trades()
