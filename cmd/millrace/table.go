@@ -162,7 +162,7 @@ var table = rows(
 
 		{name: "micro-batch", group: gProcess, def: "0s", help: "commit this often; 0 commits what has come as soon as it has",
 			field: func(s *settings) field { return span(&s.Process.MicroBatch, 0, time.Minute) }},
-		{name: "standby", group: gProcess, def: "0", help: "how many other processors keep the state of each partition warm from the log, so that one of them takes over within a second when its processor leaves or dies; of the group's members the highest counts, and one with 0 keeps none",
+		{name: "standby", group: gProcess, def: "0", help: "how many other processors keep the state of each partition warm from the log, so that one of them goes on as soon as the group has noticed that its processor left (at once) or died (10 s); of the group's members the highest counts, and one with 0 keeps none",
 			field: func(s *settings) field { return whole(&s.Process.Standby, 0, processor.MaxStandby) }},
 		{name: "keep-days", group: gProcess, help: "days of a period that the SQL store keeps, such as 1s=7,1m=90; what isn't named is kept for ever",
 			field: func(s *settings) field { return keeps(&s.Process.Keep) }},
