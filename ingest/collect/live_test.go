@@ -245,7 +245,7 @@ func (b *bench) wholeSince(log [][]record, history schema.Period) {
 			b.Errorf("%s: %d aggregates of which a part was there already, the first %+v", name, len(s.partly), s.partly[0])
 		}
 		a := s.anchors[0]
-		truth := b.double.Truth(name, a.Time-schema.Second, s.newest+1)
+		truth := b.double.Truth(name, a.Time-schema.Second, max(s.newest, a.Time)+1)
 		byID := map[int64]schema.Trade{}
 		for _, t := range truth {
 			byID[t.ID] = t
@@ -254,7 +254,7 @@ func (b *bench) wholeSince(log [][]record, history schema.Period) {
 		if want, ok := byID[a.ID]; a.HasPrice && (!ok || want.Time != a.Time || want.Price.Cmp(a.Price) != 0) {
 			b.Errorf("%s: anchor %+v, the market has %+v", name, a, want)
 		}
-		if next := byID[a.ID+1]; cal.Start(history, next.Time) <= a.Time || a.Time+1 < cal.Start(history, next.Time) && !a.HasPrice {
+		if next := byID[a.ID+1]; s.max > a.ID && (cal.Start(history, next.Time) <= a.Time || a.Time+1 < cal.Start(history, next.Time) && !a.HasPrice) {
 			b.Errorf("%s: the anchor at %v is not the last one of its %v: the next is at %v", name, a.Time, history, next.Time)
 		}
 		for id := a.ID + 1; id <= s.max; {

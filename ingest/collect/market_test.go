@@ -170,7 +170,7 @@ func TestAnAnswerWithoutSymbols(t *testing.T) {
 	defer front.Close()
 	log := &heard{}
 	c := b.collect(func(l *Live) {
-		l.RefreshEvery, l.Log = 50*time.Millisecond, log.log()
+		l.RefreshEvery, l.Log = time.Second, log.log()
 		if l.Source.REST, err = binance.NewClient(front.URL, ""); err != nil {
 			t.Fatal(err)
 		}
