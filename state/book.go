@@ -142,15 +142,24 @@ func (y *symbol) keeps(p schema.Period, start schema.Time) bool {
 	return false
 }
 
+// fit gives the symbol that a record begins an era of; nil, and refuses the
+// record, if nothing is known of it or it has that era already.
+func (p *Partition) fit(what, name string, era uint8) *symbol {
+	y := p.symbols[name]
+	switch {
+	case y == nil:
+		p.refuse(0, name, Unfit, fmt.Sprintf("%s of %s, of which nothing is known", what, name), nil)
+	case era <= y.granted:
+		p.refuse(0, name, Unfit, fmt.Sprintf("%s of %s in the era %d, which has the era %d already", what, name, era, y.granted), nil)
+		y = nil
+	}
+	return y
+}
+
 // applyNewSeries ends the symbol's id series and begins another.
 func (p *Partition) applyNewSeries(n *schema.NewSeries) {
-	old := p.symbols[n.Symbol]
+	old := p.fit("a new series", n.Symbol, n.Era)
 	if old == nil {
-		p.refuse(0, n.Symbol, Unfit, fmt.Sprintf("a new series of %s, of which nothing is known", n.Symbol), nil)
-		return
-	}
-	if n.Era <= old.granted {
-		p.refuse(0, n.Symbol, Unfit, fmt.Sprintf("a new series of %s in the era %d, which has the era %d already", n.Symbol, n.Era, old.granted), nil)
 		return
 	}
 	p.flushDelta(old)
@@ -184,13 +193,8 @@ func (p *Partition) applyNewSeries(n *schema.NewSeries) {
 
 // applyRepair begins a repair. One of before that is not complete is dropped.
 func (p *Partition) applyRepair(r *schema.Repair) {
-	y := p.symbols[r.Symbol]
+	y := p.fit("a repair", r.Symbol, r.Era)
 	if y == nil {
-		p.refuse(0, r.Symbol, Unfit, fmt.Sprintf("a repair of %s, of which nothing is known", r.Symbol), nil)
-		return
-	}
-	if r.Era <= y.granted {
-		p.refuse(0, r.Symbol, Unfit, fmt.Sprintf("a repair of %s in the era %d, which has the era %d already", r.Symbol, r.Era, y.granted), nil)
 		return
 	}
 	y.granted = r.Era

@@ -62,7 +62,7 @@ func TestRowsOfVersion1(t *testing.T) {
 		t.Fatal(err)
 	}
 	fs := vfs.NewMem()
-	db, err := openPebble(Options{Dir: "old", FS: fs, Complain: func(string) {}}, false, &disk{gone: make(chan error, 1)})
+	db, err := newDisk(Options{Dir: "old", FS: fs, Complain: func(string) {}}).open(false)
 	if err != nil {
 		t.Fatal(err)
 	}

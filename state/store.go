@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,8 +88,8 @@ type Store struct {
 // ErrDamaged or ErrLineage where one of them is the reason.
 func Open(o Options, topicID [16]byte, partition int32) (*Store, error) {
 	o.ensureDefaults()
-	disk := &disk{gone: make(chan error, 1)}
-	db, err := openPebble(o, false, disk)
+	disk := newDisk(o)
+	db, err := disk.open(false)
 	if err != nil {
 		return nil, err
 	}
@@ -103,129 +102,6 @@ func Open(o Options, topicID [16]byte, partition int32) (*Store, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// New rows come to the end of each series, so all over the keys: what is written
-// lately touches a table of every symbol. Small tables, and little gathered
-// above the lowest levels, keep what compactions rewrite, and so what a
-// checkpoint uploads, near to what has changed.
-const (
-	tableSize     = 1 << 20
-	baseLevelSize = 8 << 20
-)
-
-// disk counts what a disk denies in the background, where Pebble tries again for
-// ever: even while a store is opened.
-type disk struct {
-	denials atomic.Int32
-	gone    chan error // takes the last straw
-	opening atomic.Bool
-	writing atomic.Int32 // how many goroutines of ours write
-}
-
-// mostDenials is after how many in a row a disk is given up; they come within a
-// fraction of a second.
-const mostDenials = 20
-
-func (d *disk) failed(err error) {
-	if denied(err) && d.denials.Add(1) == mostDenials {
-		d.give(err)
-	}
-}
-
-func (d *disk) give(err error) {
-	select {
-	case d.gone <- err:
-	default: // it is given up already
-	}
-}
-
-func openPebble(o Options, readOnly bool, d *disk) (*pebble.DB, error) {
-	options := &pebble.Options{
-		FS:       o.FS,
-		ReadOnly: readOnly,
-		Logger:   complainer{o, d},
-		EventListener: &pebble.EventListener{
-			DataCorruption:  func(pebble.DataCorruptionInfo) {}, // who reads has the error
-			BackgroundError: d.failed,
-			FlushEnd: func(i pebble.FlushInfo) {
-				if i.Err == nil && i.Done {
-					d.denials.Store(0)
-				}
-			},
-		},
-		FormatMajorVersion: pebble.FormatNewest,
-		// A partition's hot rows fit in one small memtable; there is a Pebble
-		// for each partition of the process.
-		MemTableSize: 8 << 20,
-		// The log is the source of truth: the write-ahead log only shortens the
-		// replay after a crash, so it is written but never waited for.
-		WALBytesPerSync: 1 << 20,
-		LBaseMaxBytes:   baseLevelSize,
-	}
-	for i := range options.TargetFileSizes {
-		options.TargetFileSizes[i] = tableSize
-	}
-	db, err := openUnlessFull(o.Dir, options, d)
-	if err != nil {
-		if isLocked(err) {
-			return nil, fmt.Errorf("%w: %s: %w", ErrLocked, o.Dir, err)
-		}
-		if errors.Is(err, ErrDisk) {
-			return nil, err
-		}
-		if denied(err) {
-			return nil, refused(o.Dir, err)
-		}
-		return nil, damaged(o.Dir, err)
-	}
-	return db, nil
-}
-
-// openUnlessFull opens a Pebble. One that can't write what its log holds would
-// wait for room for ever: it is left to do so.
-func openUnlessFull(dir string, options *pebble.Options, d *disk) (*pebble.DB, error) {
-	type opened struct {
-		db       *pebble.DB
-		err      error
-		panicked any
-	}
-	got := make(chan opened, 1)
-	d.opening.Store(true)
-	go func() {
-		var o opened
-		defer func() {
-			o.panicked = recover()
-			got <- o
-		}()
-		o.db, o.err = pebble.Open(dir, options)
-	}()
-	select {
-	case o := <-got:
-		d.opening.Store(false)
-		if why := trouble(o.panicked); why != nil {
-			return nil, refused(dir, why)
-		}
-		return o.db, o.err
-	case err := <-d.gone:
-		go func() {
-			if o := <-got; o.db != nil {
-				_ = o.db.Close() // nobody has used it
-			}
-		}()
-		return nil, refused(dir, err)
-	}
-}
-
-// denied tells what a disk or a system without room or rights says from damage:
-// a state must not be set aside for it.
-func denied(err error) bool {
-	for _, no := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EPERM} {
-		if errors.Is(err, no) {
-			return true
-		}
-	}
-	return false
 }
 
 // damaged says in one line what to do; Pebble's own words may take several.
@@ -502,28 +378,6 @@ func (s *Store) write(f func() error) (err error) {
 	return f()
 }
 
-// trouble gives what Pebble panicked for where that is the disk's; nil if it did
-// not.
-func trouble(panicked any) error {
-	switch r := panicked.(type) {
-	case nil:
-		return nil
-	case fatal:
-		return errors.New(string(r))
-	case runtime.Error:
-		panic(r)
-	case error:
-		return r
-	default:
-		panic(r)
-	}
-}
-
-// refused says in one line what to do about a disk that takes no more.
-func refused(dir string, err error) error {
-	return fmt.Errorf("%w: %s: %s; see to the disk or make room and start again: nothing is lost, the log gives back what isn't kept", ErrDisk, dir, strings.ReplaceAll(err.Error(), "\n", "; "))
-}
-
 // Sync makes what was committed safe against a power cut.
 func (s *Store) Sync() error {
 	return s.write(func() error { return s.db.LogData(nil, pebble.Sync) })
@@ -608,27 +462,4 @@ func PartitionOf(name, topic string) (partition int32, ok bool) {
 	n, err := strconv.ParseInt(text, 10, 32)
 	ok = ok && err == nil && n >= 0 && text == strconv.FormatInt(n, 10)
 	return int32(n), ok
-}
-
-// complainer is Pebble's logger. What is fatal ends the goroutine by a panic.
-type complainer struct {
-	o Options
-	d *disk
-}
-
-type fatal string
-
-func (complainer) Infof(string, ...any)                {}
-func (c complainer) Errorf(format string, args ...any) { c.o.Complain(fmt.Sprintf(format, args...)) }
-func (c complainer) Fatalf(format string, args ...any) {
-	what := fmt.Sprintf(format, args...)
-	switch {
-	case c.d.opening.Load():
-		c.d.give(errors.New(what))
-		select {} // who opens goes on without it
-	case c.d.writing.Load() > 0:
-		c.o.Complain(what)
-		panic(fatal(what))
-	}
-	c.o.Fatal(refused(c.o.Dir, errors.New(what)))
 }

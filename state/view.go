@@ -30,7 +30,7 @@ func (s *Store) View() (*View, error) {
 // OpenView opens a store that nobody has open, whosever it is, to be read alone.
 func OpenView(o Options) (*View, error) {
 	o.ensureDefaults()
-	db, err := openPebble(o, true, &disk{gone: make(chan error, 1)})
+	db, err := newDisk(o).open(true)
 	if err != nil {
 		return nil, err
 	}
