@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/internal/kafka"
@@ -21,18 +20,7 @@ type Log struct {
 
 // Bounds gives the first offset of a partition's log and the one behind its last.
 func (l *Log) Bounds(ctx context.Context, partition int32) (start, end int64, err error) {
-	adm := kadm.NewClient(l.Asker)
-	starts, err := adm.ListStartOffsets(ctx, l.Topic)
-	if err != nil {
-		return 0, 0, fmt.Errorf("ask where %s/%d begins: %w", l.Topic, partition, err)
-	}
-	ends, err := adm.ListEndOffsets(ctx, l.Topic)
-	if err != nil {
-		return 0, 0, fmt.Errorf("ask where %s/%d ends: %w", l.Topic, partition, err)
-	}
-	s, _ := starts.Lookup(l.Topic, partition)
-	e, _ := ends.Lookup(l.Topic, partition)
-	return s.Offset, e.Offset, errors.Join(s.Err, e.Err)
+	return kafka.Bounds(ctx, l.Asker, l.Topic, partition)
 }
 
 // Holds tells whether the log still has, before an offset, the record of a

@@ -280,15 +280,8 @@ func (o *owner) microBatch(ctx context.Context, recs []*kgo.Record) error {
 	part := o.store.Partition()
 	taken := time.Now()
 	var oldest schema.Time
-	for _, r := range recs {
-		if r.Offset < part.Position().Offset {
-			continue // fetched again after a rebalance
-		}
-		err := o.tick.Decode(r.Value)
-		if err == nil && o.tick.Kind == schema.KindTrades && oldest == 0 {
-			oldest = o.tick.Batch.Received
-		}
-		part.Apply(state.Record{Offset: r.Offset, Epoch: r.LeaderEpoch, Hash: kafka.Hash(r), Appended: schema.FromStd(r.Timestamp)}, &o.tick, err)
+	for rest := recs; len(rest) > 0; {
+		rest = rest[apply(part, &o.tick, rest, &oldest):]
 		if part.Refused() >= maxLetters {
 			if err := o.bury(ctx, recs); err != nil {
 				return err
@@ -297,6 +290,26 @@ func (o *owner) microBatch(ctx context.Context, recs []*kgo.Record) error {
 	}
 	atApplied.Hit()
 	return o.settle(ctx, recs, taken, oldest)
+}
+
+// apply applies records, until so much is refused that it must be dealt with
+// first, and gives how many. oldest is when their first trade was received, if it
+// was 0.
+func apply(part *state.Partition, tick *schema.Tick, recs []*kgo.Record, oldest *schema.Time) int {
+	for i, r := range recs {
+		if r.Offset < part.Position().Offset {
+			continue // fetched again
+		}
+		err := tick.Decode(r.Value)
+		if err == nil && tick.Kind == schema.KindTrades && *oldest == 0 {
+			*oldest = tick.Batch.Received
+		}
+		part.Apply(state.Record{Offset: r.Offset, Epoch: r.LeaderEpoch, Hash: kafka.Hash(r), Appended: schema.FromStd(r.Timestamp)}, tick, err)
+		if part.Refused() >= maxLetters {
+			return i + 1
+		}
+	}
+	return len(recs)
 }
 
 // settle makes what was applied lasting: dead letters, then the commit, then the sinks.

@@ -11,7 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/internal/failpoint"
-	"millrace/internal/kafka"
 	"millrace/schema"
 	"millrace/state"
 )
@@ -173,8 +172,9 @@ func (s *standby) follow(ctx context.Context) (err error) {
 // left how many records were not applied then.
 func (s *standby) microBatch(ctx context.Context, recs []*kgo.Record) (left int, handed bool, err error) {
 	part := s.store.Partition()
+	var oldest schema.Time // nobody asks for it
 	for len(recs) > 0 {
-		n := apply(part, &s.tick, recs)
+		n := apply(part, &s.tick, recs, &oldest)
 		s.pending = recs[:n]
 		if recs = recs[n:]; part.Refused() > 0 {
 			if handed, err := s.buried(ctx, part.Position().Offset); handed || err != nil {
@@ -197,22 +197,6 @@ func (s *standby) microBatch(ctx context.Context, recs []*kgo.Record) (left int,
 	s.offset = part.Position().Offset
 	s.mu.Unlock()
 	return 0, false, nil
-}
-
-// apply applies records, until so much is refused that it must be dealt with
-// first, and gives how many.
-func apply(part *state.Partition, tick *schema.Tick, recs []*kgo.Record) int {
-	for i, r := range recs {
-		if r.Offset < part.Position().Offset {
-			continue
-		}
-		err := tick.Decode(r.Value)
-		part.Apply(state.Record{Offset: r.Offset, Epoch: r.LeaderEpoch, Hash: kafka.Hash(r), Appended: schema.FromStd(r.Timestamp)}, tick, err)
-		if part.Refused() >= maxLetters {
-			return i + 1
-		}
-	}
-	return len(recs)
 }
 
 // buriedEvery is how often the group is asked how far an owner has come.

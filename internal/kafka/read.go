@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -104,6 +105,28 @@ func fetch(ctx context.Context, client *kgo.Client, topic string, id TopicID, pa
 		return nil, 0, got.Err
 	}
 	return got.Records, max(next, offset), nil
+}
+
+// Bounds gives the first offset of a partition and the one behind its last.
+func Bounds(ctx context.Context, client *kgo.Client, topic string, partition int32) (start, end int64, err error) {
+	admin := kadm.NewClient(client)
+	starts, err := admin.ListStartOffsets(ctx, topic)
+	if err != nil {
+		return 0, 0, fmt.Errorf("ask where %s/%d begins: %w", topic, partition, err)
+	}
+	ends, err := admin.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return 0, 0, fmt.Errorf("ask where %s/%d ends: %w", topic, partition, err)
+	}
+	s, ok1 := starts.Lookup(topic, partition)
+	e, ok2 := ends.Lookup(topic, partition)
+	if err := errors.Join(s.Err, e.Err); err != nil {
+		return 0, 0, fmt.Errorf("offsets of %s/%d: %w", topic, partition, err)
+	}
+	if !ok1 || !ok2 {
+		return 0, 0, fmt.Errorf("topic %s has no partition %d", topic, partition)
+	}
+	return s.Offset, e.Offset, nil
 }
 
 // Scan calls yield with the records of [from, to), by requests of its own like

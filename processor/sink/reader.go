@@ -56,37 +56,24 @@ type standing struct {
 // shares says whether a progress is of the reader's own state's history.
 func (r *Reader) Standing(ctx context.Context, topic string, partition int32, topicID [16]byte, shares func(state.Position) bool, all bool) (standing, int64, error) {
 	s := standing{keys: map[string]found{}}
-	adm := kadm.NewClient(r.Asker)
-	starts, err := adm.ListStartOffsets(ctx, topic)
+	start, end, err := kafka.Bounds(ctx, r.Asker, topic, partition)
 	if err != nil {
-		return s, 0, fmt.Errorf("ask for the start: %w", err)
-	}
-	ends, err := adm.ListEndOffsets(ctx, topic)
-	if err != nil {
-		return s, 0, fmt.Errorf("ask for the end: %w", err)
-	}
-	start, ok1 := starts.Lookup(topic, partition)
-	end, ok2 := ends.Lookup(topic, partition)
-	if err := errors.Join(start.Err, end.Err); err != nil {
-		return s, 0, fmt.Errorf("offsets of the partition: %w", err)
-	}
-	if !ok1 || !ok2 {
-		return s, 0, fmt.Errorf("the topic has no such partition")
-	}
-	if err := r.decided(ctx, topic, partition, end.Offset); err != nil {
 		return s, 0, err
 	}
-	from := start.Offset
+	if err := r.decided(ctx, topic, partition, end); err != nil {
+		return s, 0, err
+	}
+	from := start
 	if !all {
-		from = max(from, end.Offset-lookBack)
+		from = max(from, end-lookBack)
 	}
-	s.all = from == start.Offset
-	known, err := r.read(ctx, topic, partition, from, end.Offset, topicID, shares, &s)
-	if err == nil && !known && from > start.Offset {
+	s.all = from == start
+	known, err := r.read(ctx, topic, partition, from, end, topicID, shares, &s)
+	if err == nil && !known && from > start {
 		s.keys, s.all = map[string]found{}, true
-		_, err = r.read(ctx, topic, partition, start.Offset, end.Offset, topicID, shares, &s)
+		_, err = r.read(ctx, topic, partition, start, end, topicID, shares, &s)
 	}
-	return s, end.Offset, err
+	return s, end, err
 }
 
 // decideTime is how long an open transaction of another writer is waited for at
