@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -379,14 +380,8 @@ func (p *Processor) Close() {
 
 // Status gives where the partitions of this process stand whose state is open.
 func (p *Processor) Status() []PartitionStatus {
-	p.mu.Lock()
-	owners := make([]*owner, 0, len(p.owners))
-	for _, o := range p.owners {
-		owners = append(owners, o)
-	}
-	p.mu.Unlock()
-	out := make([]PartitionStatus, 0, len(owners))
-	for _, o := range owners {
+	out := []PartitionStatus{}
+	for _, o := range p.all() {
 		o.mu.Lock()
 		if !o.opened {
 			o.mu.Unlock()
@@ -400,22 +395,27 @@ func (p *Processor) Status() []PartitionStatus {
 		o.mu.Unlock()
 		out = append(out, s)
 	}
-	slices.SortFunc(out, func(a, b PartitionStatus) int { return int(a.Partition - b.Partition) })
 	return out
 }
 
 // Opening gives the partitions of this process whose state is not open yet.
 func (p *Processor) Opening() (out []int32) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for partition, o := range p.owners {
+	for _, o := range p.all() {
 		o.mu.Lock()
 		if !o.opened {
-			out = append(out, partition)
+			out = append(out, o.partition)
 		}
 		o.mu.Unlock()
 	}
-	slices.Sort(out)
+	return out
+}
+
+// all gives the owners, by partition.
+func (p *Processor) all() []*owner {
+	p.mu.Lock()
+	out := slices.Collect(maps.Values(p.owners))
+	p.mu.Unlock()
+	slices.SortFunc(out, func(a, b *owner) int { return int(a.partition - b.partition) })
 	return out
 }
 

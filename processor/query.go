@@ -3,7 +3,6 @@ package processor
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 
 	"millrace/state"
@@ -27,14 +26,7 @@ func (d *door) shut() {
 // after the other, as it was last committed. What f does must end soon: a
 // partition that is given up waits for it.
 func (p *Processor) Views(ctx context.Context, f func(*state.View) error) error {
-	p.mu.Lock()
-	owners := make([]*owner, 0, len(p.owners))
-	for _, o := range p.owners {
-		owners = append(owners, o)
-	}
-	p.mu.Unlock()
-	slices.SortFunc(owners, func(a, b *owner) int { return int(a.partition - b.partition) })
-	for _, o := range owners {
+	for _, o := range p.all() {
 		if err := o.look(ctx, f); err != nil {
 			return err
 		}

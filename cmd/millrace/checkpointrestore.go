@@ -48,10 +48,8 @@ func (a *app) checkpointRestore() command {
 // want turns what was asked into what is wanted of each partition.
 func (o *restoreOptions) want(args []string) (w checkpoint.Want, err error) {
 	if o.at != "" {
-		if w.At, err = time.Parse(time.RFC3339, o.at); err != nil {
-			if w.At, err = time.Parse(time.DateOnly, o.at); err != nil {
-				return w, usagef("--at: %q is neither a date (2024-08-08) nor a time (2024-08-08T12:00:00Z)", o.at)
-			}
+		if w.At, err = parseMoment(o.at); err != nil {
+			return w, usagef("--at: %w", err)
 		}
 	}
 	if o.offset < 0 || o.offset > 0 && o.partition < 0 {

@@ -130,11 +130,9 @@ func (f *deadFilter) check(now time.Time) error {
 		f.from = now.Add(-d)
 		return nil
 	}
-	for _, layout := range [...]string{time.RFC3339Nano, time.DateOnly} {
-		if t, err := time.Parse(layout, f.since); err == nil {
-			f.from = t
-			return nil
-		}
+	if t, err := parseMoment(f.since); err == nil {
+		f.from = t
+		return nil
 	}
 	return usagef("--since: %q is neither a time (2024-08-08T12:00:00Z) nor a duration (24h)", f.since)
 }

@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/internal/kafka"
@@ -24,16 +22,15 @@ import (
 type desk struct {
 	app       *app
 	s         *settings
-	kafka     kafka.Config
-	client    *kgo.Client // asks and writes
+	client    *kgo.Client // asks and writes, and hears the processor's words
+	log       kafka.Lineage
 	symbol    string
 	partition int32
 	word      schema.GapSet // the processor's newest word on the symbol
 	heard     bool          // there is one
 	refused   map[int64]string
-	reader    *kgo.Client // reads the words
-	until     map[string]int64
-	dead      int64 // up to where the dead letters were read
+	dead      int64       // up to where the dead letters were read
+	tick      schema.Tick // the decoder's memory
 }
 
 // deskFlags are those that all such commands have.
@@ -65,99 +62,45 @@ func (a *app) openDesk(ctx context.Context, s *settings, symbol string, kind sch
 	if err := schema.ValidateSymbol(symbol); err != nil {
 		return nil, usagef("--symbol: %w", err)
 	}
-	d := &desk{app: a, s: s, symbol: symbol, refused: map[int64]string{}}
+	client, log, err := openLook(ctx, s, "operator")
+	if err != nil {
+		return nil, err
+	}
+	d := &desk{app: a, s: s, client: client, log: log, symbol: symbol, partition: schema.Partition(symbol, log.Partitions), refused: map[int64]string{}}
 	defer func() {
 		if err != nil {
 			d.close()
 		}
 	}()
-	if d.kafka, err = s.Kafka.config("operator", slog.New(slog.DiscardHandler)); err != nil {
-		return nil, err
-	}
-	if d.client, err = connect(ctx, d.kafka); err != nil {
-		return nil, err
-	}
-	topics := s.topics()
-	log, err := kafka.Find(ctx, d.client, topics)
-	if err != nil {
-		return nil, err
-	}
 	if err := log.Settings.Allows(kind); err != nil {
 		return nil, usagef("%w", err)
 	}
-	list, err := kadm.NewClient(d.client).ListTopics(ctx, topics.Ticks, topics.Gaps(), topics.Dead())
+	gaps := schema.GapsTopic(s.Log.Ticks)
+	start, end, err := kafka.Bounds(ctx, client, gaps, d.partition)
 	if err == nil {
-		err = list.Error()
+		_, d.dead, err = kafka.Bounds(ctx, client, d.deadTopic(), d.partition)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("topic %s and its own: %w", topics.Ticks, err)
+	if err == nil {
+		err = kafka.Scan(ctx, client, gaps, log.Gaps, d.partition, start, end, d.hear)
 	}
-	d.partition = schema.Partition(symbol, int32(len(list[topics.Ticks].Partitions)))
-	gaps, err := d.bounds(ctx, topics.Gaps())
 	if err != nil {
 		return nil, err
 	}
-	dead, err := d.bounds(ctx, topics.Dead())
-	if err != nil {
-		return nil, err
-	}
-	d.until, d.dead = map[string]int64{}, dead[1]
-	if gaps[0] < gaps[1] {
-		d.until[topics.Gaps()] = gaps[1]
-	}
-	d.reader, err = kafka.Connect(ctx, d.kafka, kgo.KeepControlRecords(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
-		topics.Gaps(): {d.partition: kgo.NewOffset().At(gaps[0])},
-		topics.Dead(): {d.partition: kgo.NewOffset().At(dead[1])},
-	}))
-	if err != nil {
-		return nil, err
-	}
-	for len(d.until) > 0 {
-		if err := d.read(ctx); err != nil {
-			return nil, err
-		}
-	}
+	client.AddConsumePartitions(map[string]map[int32]kgo.Offset{
+		gaps:          {d.partition: kgo.NewOffset().At(end)},
+		d.deadTopic(): {d.partition: kgo.NewOffset().At(d.dead)},
+	})
 	return d, nil
 }
 
-func (d *desk) close() {
-	if d.reader != nil {
-		d.reader.Close()
-	}
-	if d.client != nil {
-		d.client.Close()
-	}
-}
+func (d *desk) close() { d.client.Close() }
 
 // deadTopic names the topic of dead letters.
 func (d *desk) deadTopic() string { return schema.DeadTopic(d.s.Log.Ticks) }
 
-// bounds gives the first offset of the symbol's partition of a topic, and the
-// one behind its last.
-func (d *desk) bounds(ctx context.Context, topic string) (at [2]int64, err error) {
-	admin := kadm.NewClient(d.client)
-	starts, err := admin.ListStartOffsets(ctx, topic)
-	if err == nil {
-		err = starts.Error()
-	}
-	if err != nil {
-		return at, fmt.Errorf("ask where %s begins: %w", topic, err)
-	}
-	ends, err := admin.ListEndOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		return at, fmt.Errorf("ask where %s ends: %w", topic, err)
-	}
-	s, _ := starts.Lookup(topic, d.partition)
-	e, _ := ends.Lookup(topic, d.partition)
-	return [2]int64{s.Offset, e.Offset}, nil
-}
-
 // read takes what has come of the processor's words.
 func (d *desk) read(ctx context.Context) error {
-	fetches := d.reader.PollFetches(ctx)
+	fetches := d.client.PollFetches(ctx)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -165,31 +108,38 @@ func (d *desk) read(ctx context.Context) error {
 		return fmt.Errorf("read the processor's words: %w", err)
 	}
 	fetches.EachRecord(func(r *kgo.Record) {
-		if end, ok := d.until[r.Topic]; ok && r.Offset >= end-1 {
-			delete(d.until, r.Topic)
-		}
-		if r.Topic == d.deadTopic() {
-			d.dead = r.Offset + 1
-		}
-		headers := map[string]string{}
-		for _, h := range r.Headers {
-			headers[h.Key] = string(h.Value)
-		}
-		if at := headers[schema.HeaderOffset]; at != "" {
-			var offset int64
-			if _, err := fmt.Sscan(at, &offset); err == nil {
-				d.refused[offset] = headers[schema.HeaderError]
-			}
+		if r.Topic != d.deadTopic() {
+			_ = d.hear(r)
 			return
 		}
-		if string(r.Key) != d.symbol {
-			return
-		}
-		if set, err := schema.DecodeGapSet(r.Value); err == nil && (set.Applied > d.word.Applied || set.Applied == d.word.Applied && set.Opened >= d.word.Opened) {
-			d.word, d.heard = set, true
+		d.dead = r.Offset + 1
+		if x := newLetter(r, &d.tick); x.Offset != nil {
+			d.refused[*x.Offset] = x.Text
 		}
 	})
 	return nil
+}
+
+// hear takes a record of the topic of gaps.
+func (d *desk) hear(r *kgo.Record) error {
+	if string(r.Key) != d.symbol {
+		return nil
+	}
+	set, err := schema.DecodeGapSet(r.Value)
+	if err == nil && (set.Applied > d.word.Applied || set.Applied == d.word.Applied && set.Opened >= d.word.Opened) {
+		d.word, d.heard = set, true
+	}
+	return nil
+}
+
+// each calls f with the records of the symbol's partition of a topic, up to its
+// end as of now.
+func (d *desk) each(ctx context.Context, topic string, id kafka.TopicID, f func(*kgo.Record) error) error {
+	start, end, err := kafka.Bounds(ctx, d.client, topic, d.partition)
+	if err != nil {
+		return err
+	}
+	return kafka.Scan(ctx, d.client, topic, id, d.partition, start, end, f)
 }
 
 // nextEra is the one above all that the symbol has.
@@ -200,13 +150,18 @@ func (d *desk) nextEra() (uint8, error) {
 	return d.word.Granted + 1, nil
 }
 
-// write writes a record, and gives its place in the log.
-func (d *desk) write(ctx context.Context, body any) (int64, error) {
+// put writes a record, says where it stands, and waits until the processor has it,
+// as done tells.
+func (d *desk) put(ctx context.Context, wait time.Duration, body any, done func() bool) (at int64, err error) {
 	value, err := schema.AppendControl(nil, body)
 	if err != nil {
 		return 0, err
 	}
-	return d.produce(ctx, value)
+	if at, err = d.produce(ctx, value); err != nil {
+		return 0, err
+	}
+	fmt.Fprintf(d.app.stdout, "written at %s/%d offset %d\n", d.s.Log.Ticks, d.partition, at)
+	return at, d.await(ctx, wait, at, done)
 }
 
 func (d *desk) produce(ctx context.Context, values ...[]byte) (first int64, err error) {
@@ -230,8 +185,8 @@ func (d *desk) await(ctx context.Context, wait time.Duration, from int64, done f
 	defer cancel()
 	for {
 		if d.word.Changed >= from && done() {
-			end, err := d.bounds(ctx, d.deadTopic())
-			for err == nil && d.dead < end[1] {
+			_, end, err := kafka.Bounds(ctx, d.client, d.deadTopic(), d.partition)
+			for err == nil && d.dead < end {
 				err = d.read(ctx)
 			}
 			if err != nil {

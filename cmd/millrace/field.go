@@ -261,15 +261,21 @@ func keeps(p *[]keepDays) field {
 	return f
 }
 
+// parseMoment reads a day, or a time, UTC.
+func parseMoment(s string) (time.Time, error) {
+	for _, layout := range [...]string{time.DateOnly, time.RFC3339} { // a fraction of a second may follow
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q is neither a date (2024-08-08) nor a time (2024-08-08T12:00:00Z)", s)
+}
+
 // moment is a day or a time, UTC.
 func moment(p *schema.Time) field {
 	return scalar(p, "DATE", func(s string) (schema.Time, error) {
-		for _, layout := range [...]string{time.DateOnly, time.RFC3339Nano} {
-			if t, err := time.Parse(layout, s); err == nil {
-				return schema.FromStd(t), nil
-			}
-		}
-		return 0, fmt.Errorf("%q is neither a date (2024-08-08) nor a time (2024-08-08T12:00:00Z)", s)
+		t, err := parseMoment(s)
+		return schema.FromStd(t), err
 	}, func(t schema.Time) string {
 		if t%schema.Day == 0 {
 			return t.Std().Format(time.DateOnly)

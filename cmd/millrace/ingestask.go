@@ -119,14 +119,16 @@ func baseURL(told, listen, usual string) (*url.URL, error) {
 // maxStatus bounds an answer: thousands of symbols, each with many holes.
 const maxStatus = 64 << 20
 
-// askIngest gets the status that an ingestor serves.
-func askIngest(ctx context.Context, base *url.URL) ([]byte, *ingestStatus, error) {
+// ask gets what a process answers over HTTP, at most a byte more than maxStatus.
+// hint says what to do if nobody answers.
+func ask(ctx context.Context, base *url.URL, path string, q url.Values, hint string) (code int, body []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	at := base.JoinPath("ingest", "status.json")
+	at := base.JoinPath(path)
+	at.RawQuery = q.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
 	if err != nil {
-		return nil, nil, usagef("--url: wanted http://HOST:PORT")
+		return 0, nil, usagef("--url: wanted http://HOST:PORT")
 	}
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
@@ -136,17 +138,25 @@ func askIngest(ctx context.Context, base *url.URL) ([]byte, *ingestStatus, error
 			err = u.Err // without the address, which stands in the sentence
 		}
 		if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return nil, nil, context.Cause(ctx)
+			return 0, nil, context.Cause(ctx)
 		}
-		return nil, nil, awayf("ask %s: %w; ingest serves HTTP only where --http tells it to: start it with --http 127.0.0.1:8081, or say by --url where it serves", base.Redacted(), err)
+		return 0, nil, awayf("ask %s: %w; %s", base.Redacted(), err, hint)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, nil, usagef("ask %s: it answers %d, so it is no ingestor: say by --url where one serves", base.Redacted(), resp.StatusCode)
+	if body, err = io.ReadAll(io.LimitReader(resp.Body, maxStatus+1)); err != nil {
+		return 0, nil, awayf("ask %s: %w", base.Redacted(), err)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatus+1))
+	return resp.StatusCode, body, nil
+}
+
+// askIngest gets the status that an ingestor serves.
+func askIngest(ctx context.Context, base *url.URL) ([]byte, *ingestStatus, error) {
+	code, body, err := ask(ctx, base, "ingest/status.json", nil, "ingest serves HTTP only where --http tells it to: start it with --http 127.0.0.1:8081, or say by --url where it serves")
 	if err != nil {
-		return nil, nil, awayf("ask %s: %w", base.Redacted(), err)
+		return nil, nil, err
+	}
+	if code != http.StatusOK {
+		return nil, nil, usagef("ask %s: it answers %d, so it is no ingestor: say by --url where one serves", base.Redacted(), code)
 	}
 	s := &ingestStatus{}
 	if err := json.Unmarshal(body, s); err != nil || len(body) > maxStatus || s.Time.IsZero() {

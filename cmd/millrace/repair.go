@@ -66,15 +66,11 @@ func (a *app) repair(ctx context.Context, s *settings, o *repairOptions, paths [
 		return err
 	}
 	defer d.close()
-	lineage, err := openLog(ctx, d.kafka, s)
-	if err != nil {
-		return err
-	}
 	era, err := d.nextEra()
 	if err != nil {
 		return err
 	}
-	w := &remade{symbol: o.symbol, cal: lineage.Settings.Calendar(), periods: lineage.Settings.Periods, from: from, to: to}
+	w := &remade{symbol: o.symbol, cal: d.log.Settings.Calendar(), periods: d.log.Settings.Periods, from: from, to: to}
 	if n := w.size(); n > mostWindows {
 		return usagef("the stretch has %d windows, more than %d: repair it in pieces, of days for example", n, mostWindows)
 	}
@@ -117,14 +113,11 @@ func (a *app) repair(ctx context.Context, s *settings, o *repairOptions, paths [
 	if err := a.confirm(o.yes, fmt.Sprintf("Write this repair of %s, in the era %d?", o.symbol, era)); err != nil {
 		return err
 	}
-	at, err := d.write(ctx, schema.Repair{Symbol: o.symbol, Era: era, From: from, To: to, First: trades[0].ID, Last: trades[len(trades)-1].Last})
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(a.stdout, "written at %s/%d offset %d\n", s.Log.Ticks, d.partition, at)
+	repair := schema.Repair{Symbol: o.symbol, Era: era, From: from, To: to, First: trades[0].ID, Last: trades[len(trades)-1].Last}
 	// Its trades come only once the era is its own: else they might go to a repair
 	// that somebody broke off.
-	if err := d.await(ctx, o.wait, at, func() bool { return d.word.Granted >= era }); err != nil {
+	at, err := d.put(ctx, o.wait, repair, func() bool { return d.word.Granted >= era })
+	if err != nil {
 		return err
 	}
 	if err := d.writeTrades(ctx, era, trades); err != nil {

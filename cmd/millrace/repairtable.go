@@ -90,7 +90,7 @@ func (w *remade) compare(ctx context.Context, now audit.Source, out io.Writer) (
 				was, is := by[start], w.windows[p][start]
 				switch {
 				case was == nil && is == nil: // an empty second is not published, for one
-				case was != nil && (is == nil && was.Trades == 0 || is != nil && was.Status == schema.Final && equal(&was.Figures, is)):
+				case was != nil && (is == nil && was.Trades == 0 || is != nil && was.Status == schema.Final && len(audit.Differences(&was.Figures, is)) == 0):
 					alike++
 				default:
 					if was == nil {
@@ -117,39 +117,6 @@ func (w *remade) compare(ctx context.Context, now audit.Source, out io.Writer) (
 	return differ, nil
 }
 
-func equal(a, b *schema.Figures) bool { return len(differences(a, b)) == 0 }
-
-// differences names the figures that differ, with both.
-func differences(a, b *schema.Figures) (out []string) {
-	number := func(name string, a, b int64) {
-		if a != b {
-			out = append(out, fmt.Sprintf("%s %d → %d", name, a, b))
-		}
-	}
-	price := func(name string, a, b schema.Decimal) {
-		if a.Cmp(b) != 0 {
-			out = append(out, fmt.Sprintf("%s %s → %s", name, a.Canonical().Append(nil), b.Canonical().Append(nil)))
-		}
-	}
-	sum := func(name string, a, b schema.Sum) {
-		if a.Cmp(b) != 0 {
-			out = append(out, fmt.Sprintf("%s %s → %s", name, a.Canonical().Append(nil), b.Canonical().Append(nil)))
-		}
-	}
-	number("trades", a.Trades, b.Trades)
-	number("first id", a.First, b.First)
-	number("last id", a.Last, b.Last)
-	price("open", a.Open, b.Open)
-	price("high", a.High, b.High)
-	price("low", a.Low, b.Low)
-	price("close", a.Close, b.Close)
-	sum("volume", a.Volume, b.Volume)
-	sum("quote volume", a.Quote, b.Quote)
-	sum("taker's volume", a.TakerVolume, b.TakerVolume)
-	sum("taker's quote volume", a.TakerQuote, b.TakerQuote)
-	return out
-}
-
 // change says in a line what becomes of a window.
 func change(was *schema.Candle, is *schema.Figures) string {
 	switch {
@@ -160,7 +127,10 @@ func change(was *schema.Candle, is *schema.Figures) string {
 	case was.Trades == 0:
 		return "no trade → " + brief(is)
 	}
-	out := differences(&was.Figures, is)
+	var out []string
+	for _, d := range audit.Differences(&was.Figures, is) {
+		out = append(out, fmt.Sprintf("%s %s → %s", d.Figure, d.Ours, d.Theirs))
+	}
 	if was.Status != schema.Final {
 		out = append(out, was.Status.String()+" → final")
 	}
@@ -185,7 +155,7 @@ func (d *desk) candles(ctx context.Context) (topicCandles, error) {
 		at schema.Time
 	}
 	by := map[window]schema.Candle{}
-	err := d.each(ctx, d.s.Log.Candles, func(r *kgo.Record) error {
+	err := d.each(ctx, d.s.Log.Candles, d.log.Candles, func(r *kgo.Record) error {
 		c, err := schema.DecodeCandle(r.Value)
 		if err != nil || c.Symbol != d.symbol {
 			return nil // a deleted one, or none of ours

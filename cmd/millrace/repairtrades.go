@@ -11,7 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/ingest/file"
-	"millrace/internal/kafka"
 	"millrace/schema"
 )
 
@@ -163,7 +162,7 @@ func (g *gathering) log(ctx context.Context, d *desk) error {
 		before := g.edges
 		var kept map[int64]schema.Trade
 		var tick schema.Tick
-		err := d.each(ctx, d.s.Log.Ticks, func(r *kgo.Record) error {
+		err := d.each(ctx, d.s.Log.Ticks, d.log.Ticks, func(r *kgo.Record) error {
 			if string(r.Key) != d.symbol || tick.Decode(r.Value) != nil {
 				return nil
 			}
@@ -188,38 +187,4 @@ func (g *gathering) log(ctx context.Context, d *desk) error {
 		g.edges = before
 		return err
 	})
-}
-
-// each calls f with the records of the symbol's partition of a topic, up to its
-// end as of now.
-func (d *desk) each(ctx context.Context, topic string, f func(*kgo.Record) error) error {
-	at, err := d.bounds(ctx, topic)
-	if err != nil || at[0] >= at[1] {
-		return err
-	}
-	client, err := kafka.Connect(ctx, d.kafka, kgo.KeepControlRecords(), // the last record may be one
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {d.partition: kgo.NewOffset().At(at[0])}}))
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	for next := at[0]; next < at[1]; {
-		fetches := client.PollFetches(ctx)
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := fetches.Err(); err != nil {
-			return fmt.Errorf("read %s/%d: %w", topic, d.partition, err)
-		}
-		for it := fetches.RecordIter(); !it.Done(); {
-			r := it.Next()
-			if next = r.Offset + 1; r.Attrs.IsControl() {
-				continue
-			}
-			if err := f(r); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/spf13/pflag"
 
@@ -42,11 +41,9 @@ func timeFlag(flag, text string) (schema.Time, error) {
 	if text == "" {
 		return 0, usagef("wanted %s", flag)
 	}
-	t, err := time.Parse(time.RFC3339, text)
+	t, err := parseMoment(text)
 	if err != nil {
-		if t, err = time.Parse(time.DateOnly, text); err != nil {
-			return 0, usagef("%s: %q is neither a date (2024-08-08) nor a time (2024-08-08T12:00:00Z)", flag, text)
-		}
+		return 0, usagef("%s: %w", flag, err)
 	}
 	return schema.FromStd(t), nil
 }
@@ -69,13 +66,8 @@ func (a *app) seal(ctx context.Context, s *settings, o *deskFlags, before schema
 	if err := a.confirm(o.yes, fmt.Sprintf("Refuse every trade of %s before %v from now on?", o.symbol, before)); err != nil {
 		return err
 	}
-	at, err := d.write(ctx, schema.Seal{Symbol: o.symbol, Before: before})
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(a.stdout, "written at %s/%d offset %d\n", s.Log.Ticks, d.partition, at)
-	err = d.await(ctx, o.wait, at, func() bool { return d.word.Sealed >= before })
-	if err != nil {
+	seal := schema.Seal{Symbol: o.symbol, Before: before}
+	if _, err := d.put(ctx, o.wait, seal, func() bool { return d.word.Sealed >= before }); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.stdout, "the processor takes no trade of %s before %v any more\n", o.symbol, before)

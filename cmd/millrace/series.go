@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -57,12 +56,8 @@ func (a *app) newSeries(ctx context.Context, s *settings, o *deskFlags, force bo
 	if err := a.confirm(o.yes, fmt.Sprintf("Begin a new series of %s, in the era %d?", o.symbol, era)); err != nil {
 		return err
 	}
-	at, err := d.write(ctx, schema.NewSeries{Symbol: o.symbol, Era: era})
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(a.stdout, "written at %s/%d offset %d\n", s.Log.Ticks, d.partition, at)
-	if err := d.await(ctx, o.wait, at, func() bool { return d.word.Era >= era }); err != nil {
+	series := schema.NewSeries{Symbol: o.symbol, Era: era}
+	if _, err := d.put(ctx, o.wait, series, func() bool { return d.word.Era >= era }); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.stdout, "the processor counts the new series of %s\n", o.symbol)
@@ -72,13 +67,9 @@ func (a *app) newSeries(ctx context.Context, s *settings, o *deskFlags, force bo
 // anew reports whether a processor has refused trades of the symbol, since its
 // newest word on it, because its ids have begun anew.
 func (d *desk) anew(ctx context.Context) (found bool, err error) {
-	err = d.each(ctx, d.deadTopic(), func(r *kgo.Record) error {
-		headers := map[string]string{}
-		for _, h := range r.Headers {
-			headers[h.Key] = string(h.Value)
-		}
-		at, err := strconv.ParseInt(headers[schema.HeaderOffset], 10, 64)
-		if err == nil && at >= d.word.Changed && headers[schema.HeaderReason] == string(state.Series) && strings.Contains(headers[schema.HeaderError], "the ids of "+d.symbol+" have begun anew") {
+	err = d.each(ctx, d.deadTopic(), d.log.Dead, func(r *kgo.Record) error {
+		x := newLetter(r, &d.tick)
+		if x.Offset != nil && *x.Offset >= d.word.Changed && x.Reason == string(state.Series) && strings.Contains(x.Text, "the ids of "+d.symbol+" have begun anew") {
 			found = true
 		}
 		return nil

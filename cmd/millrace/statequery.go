@@ -216,41 +216,20 @@ func (f *stateFlags) ask(ctx context.Context, s *settings, what string, q url.Va
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	at := base.JoinPath("state", what)
-	at.RawQuery = q.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+	code, body, err := ask(ctx, base, "state/"+what, q, "process serves HTTP only where --http tells it to: start it with --http 127.0.0.1:8082, or say by --url where it serves")
 	if err != nil {
-		return usagef("--url: wanted http://HOST:PORT")
-	}
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
-	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err // without the address, which stands in the sentence
-		}
-		if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return context.Cause(ctx)
-		}
-		return awayf("ask %s: %w; process serves HTTP only where --http tells it to: start it with --http 127.0.0.1:8082, or say by --url where it serves", base.Redacted(), err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatus+1))
-	if err != nil {
-		return awayf("ask %s: %w", base.Redacted(), err)
+		return err
 	}
 	said := clip(strings.TrimSpace(string(body[:min(len(body), 400)])), 200)
 	switch {
-	case resp.StatusCode == http.StatusServiceUnavailable:
+	case code == http.StatusServiceUnavailable:
 		return awayf("ask %s: it is busy with another question: try again", base.Redacted())
-	case resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusNotFound && strings.Contains(said, errNoSuch.Error()):
+	case code == http.StatusBadRequest || code == http.StatusNotFound && strings.Contains(said, errNoSuch.Error()):
 		return usagef("ask %s: %s", base.Redacted(), said)
-	case resp.StatusCode == http.StatusInternalServerError:
+	case code == http.StatusInternalServerError:
 		return fmt.Errorf("ask %s: it could not read its state: %s", base.Redacted(), said)
-	case resp.StatusCode != http.StatusOK:
-		return usagef("ask %s: it answers %d, so it is no processor: say by --url where one serves", base.Redacted(), resp.StatusCode)
+	case code != http.StatusOK:
+		return usagef("ask %s: it answers %d, so it is no processor: say by --url where one serves", base.Redacted(), code)
 	}
 	if err := json.Unmarshal(body, into); err != nil || len(body) > maxStatus {
 		return usagef("ask %s: its answer is no processor's: say by --url where one serves", base.Redacted())

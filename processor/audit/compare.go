@@ -115,26 +115,40 @@ func (r *Report) add(f Finding) {
 
 // differences names the figures that are not equal, by the names of our columns.
 func differences(c *schema.Candle, k *Kline) []Difference {
+	return Differences(&c.Figures, &schema.Figures{
+		First: c.First, Last: c.Last, // a kline has no ids
+		Open: k.Open, High: k.High, Low: k.Low, Close: k.Close, Volume: k.Volume, Quote: k.Quote, Trades: k.Trades, TakerVolume: k.TakerVolume, TakerQuote: k.TakerQuote,
+	})
+}
+
+// Differences names the figures of ours that are not theirs, by the names of our
+// columns.
+func Differences(ours, theirs *schema.Figures) []Difference {
 	var d []Difference
-	sum := func(figure string, ours, theirs schema.Sum) {
-		if ours.Cmp(theirs) != 0 {
-			d = append(d, Difference{figure, ours.String(), theirs.String(), minus(ours, theirs)})
+	sum := func(figure string, a, b schema.Sum) {
+		if a.Cmp(b) != 0 {
+			d = append(d, Difference{figure, a.String(), b.String(), minus(a, b)})
 		}
 	}
-	dec := func(figure string, ours, theirs schema.Decimal) {
-		sum(figure, schema.SumOf(ours), schema.SumOf(theirs))
+	dec := func(figure string, a, b schema.Decimal) {
+		sum(figure, schema.SumOf(a), schema.SumOf(b))
 	}
-	dec("open", c.Open, k.Open)
-	dec("high", c.High, k.High)
-	dec("low", c.Low, k.Low)
-	dec("close", c.Close, k.Close)
-	sum("volume", c.Volume, k.Volume)
-	sum("quote_volume", c.Quote, k.Quote)
-	if c.Trades != k.Trades {
-		d = append(d, Difference{"trades", strconv.FormatInt(c.Trades, 10), strconv.FormatInt(k.Trades, 10), fmt.Sprintf("%+d", c.Trades-k.Trades)})
+	number := func(figure string, a, b int64) {
+		if a != b {
+			d = append(d, Difference{figure, strconv.FormatInt(a, 10), strconv.FormatInt(b, 10), fmt.Sprintf("%+d", a-b)})
+		}
 	}
-	sum("taker_buy_volume", c.TakerVolume, k.TakerVolume)
-	sum("taker_buy_quote_volume", c.TakerQuote, k.TakerQuote)
+	dec("open", ours.Open, theirs.Open)
+	dec("high", ours.High, theirs.High)
+	dec("low", ours.Low, theirs.Low)
+	dec("close", ours.Close, theirs.Close)
+	sum("volume", ours.Volume, theirs.Volume)
+	sum("quote_volume", ours.Quote, theirs.Quote)
+	number("trades", ours.Trades, theirs.Trades)
+	sum("taker_buy_volume", ours.TakerVolume, theirs.TakerVolume)
+	sum("taker_buy_quote_volume", ours.TakerQuote, theirs.TakerQuote)
+	number("first_trade_id", ours.First, theirs.First)
+	number("last_trade_id", ours.Last, theirs.Last)
 	return d
 }
 
