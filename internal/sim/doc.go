@@ -12,7 +12,7 @@
 // a machine keeps its disk while processors die on it; a wire is a process's
 // network, a tap its way to the database; a life is one process from its start
 // to its end; the oracle says what a partition's log makes, the naive way
-// (oracle_test.go), and check_test.go compares.
+// (oracle_test.go; what is published of it: rows_test.go), and check_test.go compares.
 //
 // A fuse kills at a step: before a write to the disk, before or after something
 // is sent to Kafka, before a statement, after a commit. A kill -9 cuts wire and tap and copies the disk: whatever the dead process does
