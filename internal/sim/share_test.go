@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -30,5 +31,20 @@ func TestShare(t *testing.T) {
 	said := strings.TrimSpace(out.String())
 	if err != nil || !strings.Contains(said, share+" passed, 0 failed") {
 		t.Fatalf("%v\n%s", err, said)
+	}
+}
+
+// TestMutantsFit: each planted bug fits the sources, else nobody looks for it.
+func TestMutantsFit(t *testing.T) {
+	patches, err := filepath.Glob("mutants/*.patch")
+	if err != nil || len(patches) == 0 {
+		t.Fatal("no planted bugs: ", err)
+	}
+	for _, p := range patches {
+		cmd := exec.CommandContext(t.Context(), "git", "apply", "--check", "internal/sim/"+p)
+		cmd.Dir = "../.."
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", p, err, out)
+		}
 	}
 }
